@@ -1,0 +1,24 @@
+//! What online-recall computes: which articles are hot, which are new, and what to recall to whom.
+//!
+//! ```text
+//!            ┌─▶ hot ─────────────────────────▶ increments of scores
+//!  hits ─────┤
+//!            └─▶ lookup ─▶ recall ────────────▶ recalls, one a cell and epoch
+//!                  ▲         │  ▲
+//!  similar ────────┘     asks▼  │history
+//!                        (the job answers)
+//!
+//!  articles ───▶ new_article ────────────────▶ scores of new articles
+//! ```
+//!
+//! Everything here is a function of its inputs, epoch by epoch: no I/O, no clock, no randomness, no
+//! configuration. `clippy.toml` beside this file holds that door.
+
+mod epoch;
+mod model;
+
+pub use epoch::Epoch;
+pub use model::{
+    Action, Article, Cell, Channel, History, Hit, HotIncrement, Neighbours, NewArticle, Order,
+    Place, Recall, Settings, User, UserBuffer, Weights, nearest,
+};

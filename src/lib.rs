@@ -1,0 +1,23 @@
+//! online-recall: a news site's click stream in, fresh recommendations out, exactly once.
+//!
+//! ```text
+//!                             ┌──▶ recalls ───────┐
+//! source ──bind──▶ dataflow ──┼──▶ scores ────────┼──▶ mark
+//!                             └──▶ dead letters ──┘
+//! ```
+//!
+//! The rooms, from the outside in; `ARCHITECTURE.md` is the tour:
+//!
+//! - [`source`]: where records come from, cut into epochs;
+//! - [`decode`]: the bytes of a record become an event or a dead letter;
+//! - [`ledger`]: what is bound, and what is done;
+//! - [`tables`]: neighbours and history, read;
+//! - [`sink`]: what makes an epoch's effects durable;
+//! - [`text`]: the formats of text that more than one room reads or writes.
+
+pub mod decode;
+pub mod ledger;
+pub mod sink;
+pub mod source;
+pub mod tables;
+pub mod text;

@@ -1,0 +1,169 @@
+//! What stands between the source's threads and the workers: a bounded queue that knows epochs.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
+
+use dataflows::Epoch;
+
+use super::{Chunk, Cut};
+
+/// How many bytes of records may wait in the queue; one chunk always may.
+const QUEUE_BYTES: usize = 4 << 20;
+
+/// The queue of chunks, open at one end for the source and at the other for every worker.
+pub struct Feed {
+    state: Mutex<State>,
+    /// Signals the source: room in the queue, a moved mark, or the end.
+    room: Condvar,
+    /// How many epochs beyond the mark may be begun.
+    in_flight: u64,
+    cuts: crossbeam_channel::Sender<Cut>,
+}
+
+struct State {
+    queue: VecDeque<Chunk>,
+    queued_bytes: usize,
+    /// The first epoch that may still get a chunk.
+    open: Epoch,
+    mark: Epoch,
+    ended: bool,
+    stopped: bool,
+    workers: Vec<Thread>,
+}
+
+/// What a worker finds in the feed.
+#[derive(Debug)]
+pub enum Next {
+    /// A chunk. No worker will find one of an epoch below its.
+    Chunk(Chunk),
+    /// Nothing yet, and never again anything of an epoch below this one.
+    Idle(Epoch),
+    /// Nothing any more: this epoch is the first that will never be.
+    End(Epoch),
+}
+
+/// Says that the job is stopping: the source ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the job is stopping")]
+pub struct Stopped;
+
+impl Feed {
+    /// Makes a feed for a job whose last marked epoch is `mark`; `cuts` hears of every closed epoch.
+    pub fn new(mark: Epoch, in_flight: u64, cuts: crossbeam_channel::Sender<Cut>) -> Feed {
+        Feed {
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                queued_bytes: 0,
+                open: mark.next(),
+                mark,
+                ended: false,
+                stopped: false,
+                workers: Vec::new(),
+            }),
+            room: Condvar::new(),
+            in_flight,
+            cuts,
+        }
+    }
+
+    /// Waits until the open epoch may be begun, and names it.
+    pub fn begin(&self) -> Result<Epoch, Stopped> {
+        let mut state = self.lock();
+        while !state.stopped && state.open.0 > state.mark.0 + self.in_flight {
+            state = self.wait(state);
+        }
+        if state.stopped { Err(Stopped) } else { Ok(state.open) }
+    }
+
+    /// Gives the workers a chunk of the open epoch; waits while the queue is full.
+    pub fn push(&self, chunk: Chunk) -> Result<(), Stopped> {
+        let mut state = self.lock();
+        while !state.stopped
+            && !state.queue.is_empty()
+            && state.queued_bytes + chunk.lines.len() > QUEUE_BYTES
+        {
+            state = self.wait(state);
+        }
+        if state.stopped {
+            return Err(Stopped);
+        }
+        assert_eq!(chunk.epoch, state.open, "a chunk belongs to the open epoch");
+        state.queued_bytes += chunk.lines.len();
+        state.queue.push_back(chunk);
+        wake(&state);
+        Ok(())
+    }
+
+    /// Closes the open epoch: it is what `cut` says.
+    pub fn close(&self, cut: Cut) -> Result<(), Stopped> {
+        let mut state = self.lock();
+        assert_eq!(cut.epoch, state.open, "the open epoch is closed");
+        state.open = cut.epoch.next();
+        wake(&state);
+        drop(state);
+        self.cuts.send(cut).map_err(|_| Stopped)
+    }
+
+    /// Says that no epoch will be begun any more.
+    pub fn end(&self) {
+        let mut state = self.lock();
+        state.ended = true;
+        wake(&state);
+    }
+
+    /// Says that all epochs up to this one are wholly done.
+    pub fn marked(&self, mark: Epoch) {
+        let mut state = self.lock();
+        state.mark = mark;
+        self.room.notify_all();
+        wake(&state);
+    }
+
+    /// The last epoch that is wholly done.
+    pub fn mark(&self) -> Epoch {
+        self.lock().mark
+    }
+
+    /// Stops the source, which finds out at its next call, and wakes all workers.
+    pub fn stop(&self) {
+        let mut state = self.lock();
+        state.stopped = true;
+        self.room.notify_all();
+        wake(&state);
+    }
+
+    /// Lets the calling thread, a worker, be unparked when there is something for it.
+    pub fn attend(&self) {
+        self.lock().workers.push(std::thread::current());
+    }
+
+    /// Takes what is next for the calling worker. Never waits.
+    pub fn next(&self) -> Next {
+        let mut state = self.lock();
+        match state.queue.pop_front() {
+            Some(chunk) => {
+                state.queued_bytes -= chunk.lines.len();
+                self.room.notify_all();
+                Next::Chunk(chunk)
+            }
+            None if state.ended => Next::End(state.open),
+            None => Next::Idle(state.open),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock but an assertion that ends the process.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.room.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wake(state: &State) {
+    for worker in &state.workers {
+        worker.unpark();
+    }
+}

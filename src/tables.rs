@@ -1,0 +1,3 @@
+//! Neighbours and history, read.
+
+use dataflows::{Article, Cell, History, Neighbours};

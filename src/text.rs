@@ -1,0 +1,1 @@
+//! Formats of text that more than one room reads or writes.
