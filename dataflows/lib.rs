@@ -15,10 +15,19 @@
 //! configuration. `clippy.toml` beside this file holds that door.
 
 mod epoch;
+mod history;
+mod hot;
+mod job;
 mod model;
+mod new_article;
+mod recall;
+mod route;
+mod similar;
 
 pub use epoch::Epoch;
+pub use job::{Inputs, Outbox, Outputs, build};
 pub use model::{
     Action, Article, Cell, Channel, History, Hit, HotIncrement, Neighbours, NewArticle, Order,
     Place, Recall, Settings, User, UserBuffer, Weights, nearest,
 };
+pub use similar::Row;

@@ -43,6 +43,14 @@ impl User {
         User(Id::Decimal(number))
     }
 
+    /// How many bytes of its own the id takes beside itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match &self.0 {
+            Id::Decimal(_) => 0,
+            Id::Bytes(bytes) => bytes.len(),
+        }
+    }
+
     /// Returns the bytes of the id; `buffer` lends the room for a decimal one.
     pub fn bytes<'a>(&'a self, buffer: &'a mut UserBuffer) -> &'a [u8] {
         match &self.0 {

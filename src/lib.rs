@@ -10,14 +10,20 @@
 //!
 //! - [`source`]: where records come from, cut into epochs;
 //! - [`decode`]: the bytes of a record become an event or a dead letter;
+//! - [`job`]: source, dataflows, ledger and sinks at work together;
 //! - [`ledger`]: what is bound, and what is done;
 //! - [`tables`]: neighbours and history, read;
 //! - [`sink`]: what makes an epoch's effects durable;
+//! - [`store`]: the embedded database, in place of the live servers;
+//! - [`failpoint`]: where crash tests stop the process;
 //! - [`text`]: the formats of text that more than one room reads or writes.
 
 pub mod decode;
+pub mod failpoint;
+pub mod job;
 pub mod ledger;
 pub mod sink;
 pub mod source;
+pub mod store;
 pub mod tables;
 pub mod text;

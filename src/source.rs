@@ -105,3 +105,10 @@ pub struct Cut {
     /// Its ranges, in the order in which they were read.
     pub ranges: Vec<Range>,
 }
+
+impl Chunk {
+    /// The records.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        std::iter::empty()
+    }
+}

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 
+use crossbeam_channel::Sender;
 use dataflows::Epoch;
 
 use super::{Chunk, Cut};
@@ -18,7 +19,6 @@ pub struct Feed {
     room: Condvar,
     /// How many epochs beyond the mark may be begun.
     in_flight: u64,
-    cuts: crossbeam_channel::Sender<Cut>,
 }
 
 struct State {
@@ -29,6 +29,8 @@ struct State {
     mark: Epoch,
     ended: bool,
     stopped: bool,
+    /// Hears of every closed epoch; gone when there will be no more.
+    cuts: Option<Sender<Cut>>,
     workers: Vec<Thread>,
 }
 
@@ -41,6 +43,8 @@ pub enum Next {
     Idle(Epoch),
     /// Nothing any more: this epoch is the first that will never be.
     End(Epoch),
+    /// The job is stopping: what is not done stays undone.
+    Stopped,
 }
 
 /// Says that the job is stopping: the source ends.
@@ -50,7 +54,7 @@ pub struct Stopped;
 
 impl Feed {
     /// Makes a feed for a job whose last marked epoch is `mark`; `cuts` hears of every closed epoch.
-    pub fn new(mark: Epoch, in_flight: u64, cuts: crossbeam_channel::Sender<Cut>) -> Feed {
+    pub fn new(mark: Epoch, in_flight: u64, cuts: Sender<Cut>) -> Feed {
         Feed {
             state: Mutex::new(State {
                 queue: VecDeque::new(),
@@ -59,11 +63,11 @@ impl Feed {
                 mark,
                 ended: false,
                 stopped: false,
+                cuts: Some(cuts),
                 workers: Vec::new(),
             }),
             room: Condvar::new(),
             in_flight,
-            cuts,
         }
     }
 
@@ -99,16 +103,21 @@ impl Feed {
     pub fn close(&self, cut: Cut) -> Result<(), Stopped> {
         let mut state = self.lock();
         assert_eq!(cut.epoch, state.open, "the open epoch is closed");
-        state.open = cut.epoch.next();
+        let cuts = state.cuts.as_ref().ok_or(Stopped)?;
+        let epoch = cut.epoch;
+        // Told before the workers are: whoever applies an epoch knows what it is. Never waits, since
+        // the channel is unbounded; the number of epochs in flight is what bounds it.
+        cuts.send(cut).map_err(|_| Stopped)?;
+        state.open = epoch.next();
         wake(&state);
-        drop(state);
-        self.cuts.send(cut).map_err(|_| Stopped)
+        Ok(())
     }
 
     /// Says that no epoch will be begun any more.
     pub fn end(&self) {
         let mut state = self.lock();
         state.ended = true;
+        state.cuts = None;
         wake(&state);
     }
 
@@ -129,6 +138,7 @@ impl Feed {
     pub fn stop(&self) {
         let mut state = self.lock();
         state.stopped = true;
+        state.cuts = None;
         self.room.notify_all();
         wake(&state);
     }
@@ -141,6 +151,9 @@ impl Feed {
     /// Takes what is next for the calling worker. Never waits.
     pub fn next(&self) -> Next {
         let mut state = self.lock();
+        if state.stopped {
+            return Next::Stopped;
+        }
         match state.queue.pop_front() {
             Some(chunk) => {
                 state.queued_bytes -= chunk.lines.len();

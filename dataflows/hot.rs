@@ -1,0 +1,69 @@
+//! What is hot: how much does every article of a channel gain in an epoch?
+//!
+//! An increment is no state: the score itself stands outside, so nothing here grows with the articles
+//! ever seen. What is promised: one increment an article, channel and epoch, never of nothing. What
+//! is not: the order of the increments of one epoch.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::Operator;
+
+use crate::route::route;
+use crate::{Article, Channel, Epoch, Hit, HotIncrement, Weights};
+
+/// Sums the weights of the hits of every article and channel, epoch by epoch.
+///
+/// All increments of a channel leave on the worker that owns its score key.
+pub fn hot<'scope>(
+    hits: StreamVec<'scope, Epoch, Hit>,
+    weights: Weights,
+) -> StreamVec<'scope, Epoch, HotIncrement> {
+    let weigh = move |hit: Hit| ((hit.channel, hit.article), u64::from(weights.of(hit.action)));
+    let merge = |sum: HotIncrement| ((sum.channel, sum.article), sum.weight);
+    // Summed where it was read first: a popular article travels once an epoch, not once a click.
+    let sums = sum(hits, Pipeline, "hot: sum on each worker", weigh);
+    let to_owner = Exchange::new(|sum: &HotIncrement| route(&sum.channel));
+    sum(sums, to_owner, "hot: merge at the owner of the score key", merge)
+}
+
+type Sums = HashMap<(Channel, Article), u64, FxBuildHasher>;
+
+fn sum<'scope, D: 'static>(
+    stream: StreamVec<'scope, Epoch, D>,
+    pact: impl ParallelizationContract<Epoch, Vec<D>>,
+    name: &str,
+    weigh: impl Fn(D) -> ((Channel, Article), u64) + 'static,
+) -> StreamVec<'scope, Epoch, HotIncrement> {
+    stream.unary_frontier(pact, name, move |_, _| {
+        let mut open: BTreeMap<Epoch, (Capability<Epoch>, Sums)> = BTreeMap::new();
+        move |(input, frontier), output| {
+            input.for_each_stamp(|capability, batches| {
+                let Some(capability) = capability.retain_least(0) else { return };
+                let (_, sums) = match open.entry(*capability.time()) {
+                    Entry::Occupied(entry) => entry.into_mut(),
+                    Entry::Vacant(entry) => entry.insert((capability, Sums::default())),
+                };
+                for record in batches.flat_map(|batch| batch.drain(..)) {
+                    let (key, weight) = weigh(record);
+                    if weight > 0 {
+                        *sums.entry(key).or_default() += weight;
+                    }
+                }
+            });
+            while let Some(first) = open.first_entry()
+                && !frontier.less_equal(first.key())
+            {
+                let (capability, sums) = first.remove();
+                output.session(&capability).give_iterator(sums.into_iter().map(
+                    |((channel, article), weight)| HotIncrement { channel, article, weight },
+                ));
+            }
+        }
+    })
+}

@@ -1,0 +1,114 @@
+//! All dataflows of the job, wired: inputs in, outputs out.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::{Input, Probe};
+use timely::dataflow::{InputHandle, ProbeHandle, StreamVec};
+use timely::worker::Worker;
+
+use crate::hot::hot;
+use crate::new_article::new_article;
+use crate::recall::recall;
+use crate::similar::{Row, lookup, similar};
+use crate::{Cell, Epoch, History, Hit, HotIncrement, NewArticle, Recall, Settings};
+
+/// What one worker feeds the dataflows with.
+///
+/// An epoch's effects are final when `hits`, `articles` and `similar` have advanced beyond it on every
+/// worker and every question of it is answered.
+pub struct Inputs {
+    /// The clicks that count, in any order, on any worker.
+    pub hits: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Hit>>>,
+    /// The new articles, likewise.
+    pub articles: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<NewArticle>>>,
+    /// The changes of the table of similar articles, on any worker: at most one a row and epoch.
+    pub similar: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Row>>>,
+    /// The answers to this worker's questions. It stands at the first epoch that is not durable
+    /// outside, and advances with the mark.
+    pub history: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<History>>>,
+}
+
+/// What one worker gets from the dataflows.
+pub struct Outputs {
+    /// What the score keys that this worker owns gain.
+    pub hot: Outbox<HotIncrement>,
+    /// The last record of each new article, of the score keys that this worker owns.
+    pub new: Outbox<NewArticle>,
+    /// What is recalled to the cells that this worker owns.
+    pub recalls: Outbox<Recall>,
+    /// The cells whose history this worker must be told.
+    pub asks: Outbox<Cell>,
+    /// Where the outputs stand, on all workers together: what is below its frontier is final.
+    pub probe: ProbeHandle<Epoch>,
+}
+
+/// What has come out of a dataflow on this worker, by epoch.
+pub struct Outbox<D>(Rc<RefCell<BTreeMap<Epoch, Vec<D>>>>);
+
+impl<D: 'static> Outbox<D> {
+    /// Takes all that is here of `epoch`.
+    pub fn take(&self, epoch: Epoch) -> Vec<D> {
+        self.0.borrow_mut().remove(&epoch).unwrap_or_default()
+    }
+
+    /// Takes all that is here, whatever its epoch.
+    pub fn take_all(&self) -> Vec<D> {
+        std::mem::take(&mut *self.0.borrow_mut()).into_values().flatten().collect()
+    }
+
+    fn new() -> Outbox<D> {
+        Outbox(Rc::default())
+    }
+
+    fn collect(&self, stream: StreamVec<'_, Epoch, D>, name: &str, probe: &ProbeHandle<Epoch>) {
+        let here = Rc::clone(&self.0);
+        stream
+            .unary(Pipeline, name, move |_, _| {
+                move |input, _output: &mut timely::dataflow::operators::generic::OutputBuilderSession<'_, Epoch, timely::container::CapacityContainerBuilder<Vec<()>>>| {
+                    input.for_each(|capability, batch| {
+                        let epoch = capability.least().expect("a message has a time");
+                        here.borrow_mut().entry(*epoch).or_default().append(batch);
+                    });
+                }
+            })
+            .probe_with(probe);
+    }
+}
+
+/// Builds the dataflows that `settings` ask for on this worker.
+///
+/// `history_bytes` is how much memory the histories of this worker may take beside those of the
+/// epochs in flight.
+pub fn build(worker: &mut Worker, settings: &Settings, history_bytes: usize) -> (Inputs, Outputs) {
+    worker.dataflow(|scope| {
+        let (hits, hit_stream) = scope.new_input();
+        let (articles, article_stream) = scope.new_input();
+        let (rows, row_stream) = scope.new_input();
+        let (history, history_stream) = scope.new_input();
+        let outputs = Outputs {
+            hot: Outbox::new(),
+            new: Outbox::new(),
+            recalls: Outbox::new(),
+            asks: Outbox::new(),
+            probe: ProbeHandle::new(),
+        };
+        if settings.hot {
+            let hot = hot(hit_stream.clone(), settings.weights);
+            outputs.hot.collect(hot, "hot: out", &outputs.probe);
+        }
+        if settings.new {
+            outputs.new.collect(new_article(article_stream), "new: out", &outputs.probe);
+        }
+        if settings.recall {
+            let candidates = lookup(hit_stream, similar(row_stream));
+            let (recalls, asks) = recall(candidates, history_stream, history_bytes);
+            outputs.recalls.collect(recalls, "recall: out", &outputs.probe);
+            outputs.asks.collect(asks, "recall: asks", &outputs.probe);
+        }
+        (Inputs { hits, articles, similar: rows, history }, outputs)
+    })
+}

@@ -1,0 +1,156 @@
+//! What to recall: which of the neighbours of what a user hit has the user not been recalled yet?
+//!
+//! The old job compared ids with the bytes of the history's text, and kept the neighbours as a set:
+//! its filter never worked, its order was lost. Here, the lists of the hits of one user and channel
+//! in one epoch are joined in the order of their places, each id once, without what stands in the
+//! history, into one list. An empty list is none.
+//!
+//! Nothing that was recalled is ever taken back (*append-only*): not when the table changes, not when
+//! a history is loaded again.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use timely::PartialOrder;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::generic::{OutputBuilder, OutputBuilderSession};
+use timely::progress::Antichain;
+
+use crate::history::{Histories, Slot};
+use crate::route::route;
+use crate::similar::Candidates;
+use crate::{Cell, Epoch, History, Neighbours, Place, Recall};
+
+/// Recalls, and asks for the histories that it needs and does not know.
+///
+/// Each question is answered once, through `history`, on the worker that asked, at any time. The
+/// frontier of `history` says which epochs are durable outside: a history that is dropped for want of
+/// room (`capacity`, in bytes) and asked for again must come with all that these epochs added.
+pub(crate) fn recall<'scope>(
+    candidates: StreamVec<'scope, Epoch, Candidates>,
+    history: StreamVec<'scope, Epoch, History>,
+    capacity: usize,
+) -> (StreamVec<'scope, Epoch, Recall>, StreamVec<'scope, Epoch, Cell>) {
+    let mut builder = OperatorBuilder::new("recall".to_owned(), candidates.scope());
+    let to_owner = Exchange::new(|candidates: &Candidates| route(&candidates.cell));
+    let mut candidates = builder.new_input(candidates, to_owner);
+    // An answer causes nothing by itself: it completes an epoch that holds its own capabilities.
+    let mut history = builder.new_input_connection(history, Pipeline, []);
+    let at_once = [(0, Antichain::from_elem(Default::default()))];
+    let (recalls, recalled) = builder.new_output_connection(at_once.clone());
+    let (asks, asked) = builder.new_output_connection(at_once);
+    let mut recalls = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(recalls);
+    let mut asks = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(asks);
+
+    builder.build(move |_| {
+        let mut histories = Histories::new(capacity);
+        let mut open: BTreeMap<Epoch, Open> = BTreeMap::new();
+        let mut complete: VecDeque<Complete> = VecDeque::new();
+        move |frontiers| {
+            let (mut recalls, mut asks) = (recalls.activate(), asks.activate());
+
+            // STEP 1: every candidate stands in its epoch, every answer in the histories.
+            candidates.for_each_stamp(|capability, batches| {
+                let (Some(recall), Some(ask)) =
+                    (capability.retain_least(0), capability.retain_least(1))
+                else {
+                    return;
+                };
+                let open = open.entry(*recall.time()).or_insert_with(|| Open::new(recall, ask));
+                batches.for_each(|batch| open.candidates.append(batch));
+            });
+            history.for_each(|_, answers| {
+                answers.drain(..).for_each(|answer| histories.answer(answer));
+            });
+
+            // STEP 2: of every epoch whose candidates are all here, what is unknown is asked for.
+            while let Some(first) = open.first_entry()
+                && !frontiers[0].less_equal(first.key())
+            {
+                complete.push_back(first.remove().ask(&mut histories, &mut asks));
+            }
+
+            // STEP 3: every epoch in turn whose histories are all known recalls.
+            while let Some(epoch) = complete.front_mut()
+                && epoch.all_known(&histories)
+            {
+                epoch.recall(&mut histories, &mut recalls);
+                complete.pop_front();
+                histories.shrink(|changed| !frontiers[1].less_equal(&changed));
+            }
+        }
+    });
+    (recalled, asked)
+}
+
+/// An epoch that may still get candidates.
+struct Open {
+    recall: Capability<Epoch>,
+    ask: Capability<Epoch>,
+    candidates: Vec<Candidates>,
+}
+
+/// An epoch whose candidates are all here, and whose questions are asked.
+struct Complete {
+    recall: Capability<Epoch>,
+    /// What may be recalled to whom, in the order of their places.
+    candidates: Vec<(Slot, Neighbours)>,
+    /// The slots that were not known when last looked at.
+    unknown: Vec<Slot>,
+}
+
+type Output<'a, D> = OutputBuilderSession<'a, Epoch, CapacityContainerBuilder<Vec<D>>>;
+
+impl Open {
+    fn new(recall: Capability<Epoch>, ask: Capability<Epoch>) -> Open {
+        Open { recall, ask, candidates: Vec::new() }
+    }
+
+    fn ask(mut self, histories: &mut Histories, asks: &mut Output<'_, Cell>) -> Complete {
+        self.candidates.sort_by_key(|candidates: &Candidates| -> Place { candidates.place });
+        let mut unknown = Vec::new();
+        let mut session = asks.session(&self.ask);
+        let candidates = self.candidates.into_iter().map(|Candidates { cell, neighbours, .. }| {
+            let (slot, new) = histories.touch(&cell);
+            if new {
+                session.give(cell);
+            }
+            if !histories.is_known(slot) {
+                unknown.push(slot);
+            }
+            (slot, neighbours)
+        });
+        let candidates = candidates.collect();
+        Complete { recall: self.recall, candidates, unknown }
+    }
+}
+
+impl Complete {
+    fn all_known(&mut self, histories: &Histories) -> bool {
+        while let Some(slot) = self.unknown.last() {
+            if !histories.is_known(*slot) {
+                return false;
+            }
+            self.unknown.pop();
+        }
+        true
+    }
+
+    fn recall(&mut self, histories: &mut Histories, recalls: &mut Output<'_, Recall>) {
+        let epoch = *self.recall.time();
+        let mut extended = Vec::with_capacity(self.candidates.len());
+        for (slot, neighbours) in &self.candidates {
+            if histories.extend(*slot, epoch, neighbours) {
+                extended.push(*slot);
+            }
+        }
+        let versions = extended.into_iter().filter_map(|slot| histories.version(slot));
+        recalls.session(&self.recall).give_iterator(versions);
+        for (slot, _) in &self.candidates {
+            histories.unpin(*slot);
+        }
+    }
+}

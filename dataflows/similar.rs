@@ -1,0 +1,147 @@
+//! What is similar: which are the nearest neighbours of an article, as of an epoch?
+//!
+//! `article_similar` is a collection that changes: differential keeps it arranged, sharded by article
+//! over the workers. A hit is an event, not a row: it is looked up in the table *as of its epoch*, once.
+//! A join would follow the table for ever and take old recalls back whenever it changes.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use differential_dataflow::Hashable;
+use differential_dataflow::operators::arrange::upsert::arrange_from_upsert;
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::cursor::cursor_list;
+use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
+use differential_dataflow::trace::{Cursor, TraceReader};
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+use serde::{Deserialize, Serialize};
+use timely::PartialOrder;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::{Operator, OutputBuilderSession};
+use timely::progress::Antichain;
+
+use crate::{Article, Cell, Epoch, Hit, Neighbours, Place};
+
+/// A change of the table: from this epoch on the article has these neighbours, or none.
+pub type Row = (Article, Option<Neighbours>, Epoch);
+
+/// The table, arranged by article.
+pub(crate) type Similar<'scope> =
+    Arranged<'scope, TraceAgent<ValSpine<Article, Neighbours, Epoch, isize>>>;
+
+/// A hit with the neighbours of its article, which may be recalled to its user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Candidates {
+    pub cell: Cell,
+    pub place: Place,
+    pub neighbours: Neighbours,
+}
+
+/// Arranges the table; a row that stands already as it comes changes nothing.
+pub(crate) fn similar(rows: StreamVec<'_, Epoch, Row>) -> Similar<'_> {
+    arrange_from_upsert::<
+        ValBuilder<Article, Neighbours, Epoch, isize>,
+        ValSpine<Article, Neighbours, Epoch, isize>,
+        Article,
+        Neighbours,
+    >(rows, "similar: arranged by article")
+}
+
+/// Looks every hit up in the table as of its epoch. A hit whose article has no neighbours is dropped.
+pub(crate) fn lookup<'scope>(
+    hits: StreamVec<'scope, Epoch, Hit>,
+    similar: Similar<'scope>,
+) -> StreamVec<'scope, Epoch, Candidates> {
+    let mut table = similar.trace;
+    // The exchange of the arrangement itself: hit and row must meet on one worker.
+    let to_shard = Exchange::new(|hit: &Hit| hit.article.hashed().into());
+    hits.binary_frontier(similar.stream, to_shard, Pipeline, "recall: lookup", move |_, _| {
+        let mut open: BTreeMap<Epoch, (Capability<Epoch>, Vec<Hit>)> = BTreeMap::new();
+        move |(hits, hits_frontier), (rows, rows_frontier), output| {
+            // STEP 1: every hit stands in its epoch.
+            hits.for_each_stamp(|capability, batches| {
+                let Some(capability) = capability.retain_least(0) else { return };
+                let (_, hits) = match open.entry(*capability.time()) {
+                    Entry::Occupied(entry) => entry.into_mut(),
+                    Entry::Vacant(entry) => entry.insert((capability, Vec::new())),
+                };
+                batches.for_each(|batch| hits.append(batch));
+            });
+            // The rows themselves are read from the trace.
+            rows.for_each(|_, _| ());
+
+            // STEP 2: every epoch whose hits are all here, and whose table is final, is looked up.
+            while let Some(first) = open.first_entry()
+                && !hits_frontier.less_equal(first.key())
+                && !rows_frontier.less_equal(first.key())
+            {
+                let (capability, mut hits) = first.remove();
+                look_up(&mut table, &capability, &mut hits, output);
+            }
+
+            // STEP 3: the table forgets how it was before the first epoch that may still look it up.
+            let mut as_of = hits_frontier.frontier().to_owned();
+            if let Some((epoch, _)) = open.first_key_value() {
+                as_of.insert(*epoch);
+            }
+            if !PartialOrder::less_equal(&as_of.borrow(), &table.get_logical_compaction()) {
+                table.set_logical_compaction(as_of.borrow());
+            }
+            table.set_physical_compaction(rows_frontier.frontier());
+        }
+    })
+}
+
+type Table = TraceAgent<ValSpine<Article, Neighbours, Epoch, isize>>;
+
+/// Sends the hits of one epoch on, in their order, each with the neighbours of its article.
+fn look_up(
+    table: &mut Table,
+    capability: &Capability<Epoch>,
+    hits: &mut Vec<Hit>,
+    output: &mut OutputBuilderSession<'_, Epoch, CapacityContainerBuilder<Vec<Candidates>>>,
+) {
+    let epoch = *capability.time();
+    // Popular articles are hit many times an epoch, and are looked up once; in order, since the
+    // cursor only goes forward.
+    let mut articles: Vec<Article> = hits.iter().map(|hit| hit.article).collect();
+    articles.sort_unstable();
+    articles.dedup();
+
+    let mut found: HashMap<Article, Neighbours, FxBuildHasher> =
+        HashMap::with_capacity_and_hasher(articles.len(), FxBuildHasher);
+    let batches = table
+        .batches_through(Antichain::new().borrow())
+        .expect("a trace can always be read as a whole");
+    let (mut cursor, storage) = cursor_list(batches);
+    for article in &articles {
+        cursor.seek_key(&storage, article);
+        if cursor.get_key(&storage) != Some(article) {
+            continue;
+        }
+        while let Some(neighbours) = cursor.get_val(&storage) {
+            let mut count = 0;
+            cursor.map_times(&storage, |time, diff| {
+                if *time <= epoch {
+                    count += *diff;
+                }
+            });
+            if count > 0 {
+                found.insert(*article, Neighbours::clone(neighbours));
+            }
+            cursor.step_val(&storage);
+        }
+    }
+
+    let mut session = output.session(capability);
+    for Hit { user, channel, article, place, .. } in hits.drain(..) {
+        if let Some(neighbours) = found.get(&article) {
+            let cell = Cell { user, channel };
+            session.give(Candidates { cell, place, neighbours: Neighbours::clone(neighbours) });
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The threads that read histories for the workers, which must not wait.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
+
+use crossbeam_channel::{Receiver, Sender};
+use dataflows::{Cell, History};
+
+use super::{Error, Failure};
+use crate::tables::Tables;
+
+/// How many cells are read in one go: enough to be worth a hand-over, few enough to be spread.
+const BATCH: usize = 512;
+
+/// The questions of all workers, and for each worker the answers that it has not taken.
+pub(super) struct Loaders {
+    asks: Mutex<Option<Sender<Asks>>>,
+    asked: Receiver<Asks>,
+    answers: Vec<Mutex<Vec<History>>>,
+}
+
+struct Asks {
+    worker: usize,
+    thread: Thread,
+    cells: Vec<Cell>,
+}
+
+impl Loaders {
+    pub(super) fn new(workers: usize) -> Loaders {
+        // Unbounded, but never more than what the epochs in flight ask for.
+        let (asks, asked) = crossbeam_channel::unbounded();
+        let answers = (0..workers).map(|_| Mutex::default()).collect();
+        Loaders { asks: Mutex::new(Some(asks)), asked, answers }
+    }
+
+    /// Asks for cells on behalf of a worker, on its thread.
+    pub(super) fn ask(&self, worker: usize, mut cells: Vec<Cell>) {
+        let asks = lock(&self.asks);
+        let Some(asks) = &*asks else { return };
+        while !cells.is_empty() {
+            let batch = cells.split_off(cells.len().saturating_sub(BATCH));
+            let batch = Asks { worker, thread: std::thread::current(), cells: batch };
+            asks.send(batch).expect("the receiver stands beside the sender");
+        }
+    }
+
+    /// Takes what has been answered to a worker.
+    pub(super) fn take(&self, worker: usize) -> Vec<History> {
+        std::mem::take(&mut lock(&self.answers[worker]))
+    }
+
+    /// Answers until there will be no more questions.
+    pub(super) fn run(&self, tables: &dyn Tables, failure: &Failure) {
+        for Asks { worker, thread, cells } in &self.asked {
+            match tables.history(cells) {
+                Ok(histories) => {
+                    lock(&self.answers[worker]).extend(histories);
+                    thread.unpark();
+                }
+                Err(error) => return failure.report(Error::Tables(error)),
+            }
+        }
+    }
+
+    /// Says that there will be no more questions.
+    pub(super) fn close(&self) {
+        lock(&self.asks).take();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What it guards is whole whenever a thread could panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

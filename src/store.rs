@@ -1,0 +1,414 @@
+//! The embedded store: one directory that holds everything a replay reads and writes.
+//!
+//! It stands in place of the live servers: tables, scores, recalls and history with versions, dead
+//! letters, and the ledger. The database is fjall, a log-structured store: epochs touch cells of users
+//! at random, which a B-tree pays for page by page (`benches/RESULTS.md` has the figures).
+//!
+//! `VERSION` beside the database says how the rows are laid out: [`rows`] is the one place that knows.
+
+mod load;
+pub mod rows;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use fjall::config::{
+    BlockSizePolicy, BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry,
+};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use serde::de::DeserializeOwned;
+
+use crate::ledger::Mark;
+use crate::source::{Range, Topic};
+use crate::source::files::Position;
+
+pub use load::Loaded;
+pub(crate) use load::similar_value;
+use rows::{Replay, SimilarRow, Version, encode};
+
+/// The layout of the rows that this program reads and writes.
+pub const VERSION: u32 = 1;
+
+const VERSION_FILE: &str = "VERSION";
+const VERSION_TEXT: &str = "online-recall store, version ";
+const DATABASE: &str = "db";
+
+/// Why the store could not be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is none.
+    #[error("there is no store in {}; `online-recall replay --store` makes one", dir.display())]
+    Missing {
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
+    /// The directory holds something else.
+    #[error("{} holds files, but no store; name an empty or a new directory", dir.display())]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A newer program has written it.
+    #[error(
+        "the store in {} has version {found}, this program knows versions up to {VERSION}; \
+         use a newer program", dir.display()
+    )]
+    Newer {
+        /// The directory.
+        dir: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// Another process has it open.
+    #[error("the store in {} is in use by another process; wait until that has ended", dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Something in it is not as it was written.
+    #[error(
+        "the store in {} is damaged: {what}; put back a copy, or replay into a new directory",
+        dir.display()
+    )]
+    Damaged {
+        /// The directory.
+        dir: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// The system failed it.
+    #[error("cannot {attempt} the store in {}", dir.display())]
+    Io {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The directory.
+        dir: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A table could not be loaded.
+    #[error(transparent)]
+    Load(#[from] load::Error),
+}
+
+/// A store, open; no other process can open it meanwhile.
+pub struct Store {
+    dir: PathBuf,
+    db: Database,
+    /// Versions of recalls and histories.
+    pub(crate) cells: Keyspace,
+    pub(crate) hot: Keyspace,
+    pub(crate) new: Keyspace,
+    similar: Keyspace,
+    pub(crate) letters: Keyspace,
+    files: Keyspace,
+    ledger: Keyspace,
+    pub(crate) staged: Keyspace,
+}
+
+const MARK: &str = "mark";
+const REPLAY: &str = "replay";
+const LOADING: &str = "loading";
+
+impl Store {
+    /// Opens the store in `dir`; makes it there, if the directory is empty or missing.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be had: see [`Error`].
+    pub fn create(dir: &Path) -> Result<Store, Error> {
+        let io = |attempt| failed(dir, attempt);
+        if !dir.join(VERSION_FILE).exists() {
+            fs::create_dir_all(dir).map_err(io("make"))?;
+            // A start that was cut off before VERSION stood there leaves nothing but these behind.
+            let foreign = fs::read_dir(dir).map_err(io("look into"))?.any(|entry| {
+                entry.is_ok_and(|entry| entry.file_name() != "VERSION.tmp")
+            });
+            if foreign {
+                return Err(Error::Foreign { dir: dir.to_owned() });
+            }
+            write_version(dir).map_err(io("write the version of"))?;
+        }
+        Store::open(dir)
+    }
+
+    /// Opens the store that stands in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be had: see [`Error`].
+    pub fn open(dir: &Path) -> Result<Store, Error> {
+        check_version(dir)?;
+        let db = Database::builder(dir.join(DATABASE))
+            .cache_size(CACHE_BYTES)
+            .worker_threads(1)
+            .open()
+            .map_err(|error| Error::of(dir, "open", error))?;
+        let keyspace = |name, options: fn() -> KeyspaceCreateOptions| {
+            db.keyspace(name, options).map_err(|error| Error::of(dir, "open", error))
+        };
+        let store = Store {
+            dir: dir.to_owned(),
+            cells: keyspace("cells", cell_options)?,
+            hot: keyspace("hot", score_options)?,
+            new: keyspace("new", score_options)?,
+            similar: keyspace("similar", row_options)?,
+            letters: keyspace("letters", row_options)?,
+            files: keyspace("files", row_options)?,
+            ledger: keyspace("ledger", row_options)?,
+            staged: keyspace("staged", row_options)?,
+            db: db.clone(),
+        };
+        store.finish_loading()?;
+        Ok(store)
+    }
+
+    /// The directory that it stands in.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The last epoch wholly done.
+    ///
+    /// # Errors
+    ///
+    /// If the row cannot be read.
+    pub fn mark(&self) -> Result<Mark, Error> {
+        Ok(self.row(&self.ledger, MARK)?.unwrap_or_default())
+    }
+
+    /// What it knows of replays.
+    ///
+    /// # Errors
+    ///
+    /// If the row cannot be read.
+    pub fn replay(&self) -> Result<Replay, Error> {
+        Ok(self.row(&self.ledger, REPLAY)?.unwrap_or_default())
+    }
+
+    /// How far every file has been read.
+    ///
+    /// # Errors
+    ///
+    /// If a row cannot be read.
+    pub fn positions(&self) -> Result<Vec<(Topic, Vec<u8>, Position)>, Error> {
+        self.rows(&self.files, "")
+            .map(|row| {
+                let (key, position) = row?;
+                let (topic, path) =
+                    rows::file_fields(&key).ok_or_else(|| self.damaged("files", &key))?;
+                Ok((topic, path.to_owned(), position))
+            })
+            .collect()
+    }
+
+    /// The neighbours of every article, or of the one whose id is given, in the order of the keys.
+    pub fn similar(
+        &self,
+        article: Option<&str>,
+    ) -> impl Iterator<Item = Result<(Vec<u8>, SimilarRow), Error>> + '_ {
+        let article = article.unwrap_or_default().as_bytes().to_owned();
+        self.rows(&self.similar, article.clone())
+            .filter(move |row| match row {
+                Ok((key, _)) => article.is_empty() || *key == article,
+                Err(_) => true,
+            })
+    }
+
+    /// The versions whose keys begin like this: key and version, in the order of the keys.
+    pub fn versions(
+        &self,
+        prefix: impl AsRef<[u8]>,
+    ) -> impl Iterator<Item = Result<(Vec<u8>, Version), Error>> + '_ {
+        self.rows(&self.cells, prefix)
+    }
+
+    /// The scores, hot or new, whose keys begin like this.
+    pub fn scores<'a>(
+        &'a self,
+        scores: &'a Keyspace,
+        prefix: &str,
+    ) -> impl Iterator<Item = Result<(String, u64), Error>> + 'a {
+        self.pairs(scores, prefix).map(|pair| {
+            let (key, value) = pair?;
+            let damaged = || self.damaged(scores.name(), &key);
+            let number = rows::number(&value).ok_or_else(damaged)?;
+            Ok((String::from_utf8(key.to_vec()).map_err(|_| damaged())?, number))
+        })
+    }
+
+    /// The first version of a cell, which stands if any does.
+    pub(crate) fn first_version(&self, key: &[u8]) -> Result<Option<Version>, Error> {
+        self.row(&self.cells, key)
+    }
+
+    /// The versions of a cell that follow its first, whose key is given.
+    pub(crate) fn versions_after(
+        &self,
+        first: &[u8],
+    ) -> impl Iterator<Item = Result<(Vec<u8>, Version), Error>> + '_ {
+        let mut second = first.to_owned();
+        let mut last = first.to_owned();
+        if let (Some(second), Some(last)) = (second.last_chunk_mut(), last.last_chunk_mut()) {
+            (*second, *last) = (1u32.to_be_bytes(), u32::MAX.to_be_bytes());
+        }
+        self.typed(&self.cells, self.cells.range(second..=last))
+    }
+
+    /// A batch of writes that becomes durable as a whole, or not at all.
+    pub(crate) fn batch(&self) -> fjall::OwnedWriteBatch {
+        self.db.batch().durability(Some(PersistMode::SyncData))
+    }
+
+    /// Makes a batch durable.
+    pub(crate) fn commit(&self, batch: fjall::OwnedWriteBatch) -> Result<(), Error> {
+        batch.commit().map_err(|error| Error::of(&self.dir, "write to", error))
+    }
+
+    /// Adds to a batch that the mark moves, and what is known of replays.
+    pub(crate) fn put_mark(&self, batch: &mut fjall::OwnedWriteBatch, mark: &Mark, replay: &Replay) {
+        batch.insert(&self.ledger, MARK, encode(mark));
+        batch.insert(&self.ledger, REPLAY, encode(replay));
+    }
+
+    /// Adds to a batch how far an epoch has read a file.
+    pub(crate) fn put_range(&self, batch: &mut fjall::OwnedWriteBatch, range: &Range) {
+        if let Some(position) = &range.file {
+            let key = rows::file(range.topic, &range.partition);
+            batch.insert(&self.files, key, encode(position));
+        }
+    }
+
+    /// A value as it stands.
+    pub(crate) fn value(
+        &self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Option<fjall::UserValue>, Error> {
+        keyspace.get(key).map_err(|error| Error::of(&self.dir, "read", error))
+    }
+
+    fn row<R: DeserializeOwned>(
+        &self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Option<R>, Error> {
+        let Some(value) = self.value(keyspace, key.as_ref())? else { return Ok(None) };
+        match postcard::from_bytes(&value) {
+            Ok(row) => Ok(Some(row)),
+            Err(_) => Err(self.damaged(keyspace.name(), key.as_ref())),
+        }
+    }
+
+    fn rows<'a, R: DeserializeOwned + 'a>(
+        &'a self,
+        keyspace: &'a Keyspace,
+        prefix: impl AsRef<[u8]>,
+    ) -> impl Iterator<Item = Result<(Vec<u8>, R), Error>> + 'a {
+        self.typed(keyspace, keyspace.prefix(prefix))
+    }
+
+    fn typed<'a, R: DeserializeOwned + 'a>(
+        &'a self,
+        keyspace: &'a Keyspace,
+        rows: fjall::Iter,
+    ) -> impl Iterator<Item = Result<(Vec<u8>, R), Error>> + 'a {
+        rows.map(|guard| {
+            let row = guard.into_inner();
+            let (key, value) = row.map_err(|error| Error::of(&self.dir, "read", error))?;
+            match postcard::from_bytes(&value) {
+                Ok(row) => Ok((key.to_vec(), row)),
+                Err(_) => Err(self.damaged(keyspace.name(), &key)),
+            }
+        })
+    }
+
+    /// The keys and values of a keyspace, of the keys that begin like this, in their order.
+    pub(crate) fn pairs<'a>(
+        &'a self,
+        keyspace: &'a Keyspace,
+        prefix: impl AsRef<[u8]>,
+    ) -> impl Iterator<Item = Result<fjall::KvPair, Error>> + 'a {
+        keyspace
+            .prefix(prefix)
+            .map(|guard| guard.into_inner().map_err(|error| Error::of(&self.dir, "read", error)))
+    }
+
+    /// Says that a row is not as it was written.
+    pub(crate) fn damaged(&self, keyspace: &str, key: &[u8]) -> Error {
+        let what = format!("row `{}` of {keyspace} cannot be read", key.escape_ascii());
+        Error::Damaged { dir: self.dir.clone(), what }
+    }
+}
+
+/// Blocks that were read lately, of all keyspaces together.
+const CACHE_BYTES: u64 = 32 << 20;
+
+fn row_options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(4 << 20)
+        .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
+}
+
+fn score_options() -> KeyspaceCreateOptions {
+    row_options()
+}
+
+fn cell_options() -> KeyspaceCreateOptions {
+    row_options()
+        .max_memtable_size(8 << 20)
+        .data_block_size_policy(BlockSizePolicy::all(4 << 10))
+        .filter_policy(FilterPolicy::all(FilterPolicyEntry::Bloom(
+            BloomConstructionPolicy::BitsPerKey(10.0),
+        )))
+}
+
+fn failed(dir: &Path, attempt: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Io { attempt, dir: dir.to_owned(), source }
+}
+
+fn check_version(dir: &Path) -> Result<(), Error> {
+    let text = match fs::read_to_string(dir.join(VERSION_FILE)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::Missing { dir: dir.to_owned() });
+        }
+        Err(error) => return Err(failed(dir, "read the version of")(error)),
+    };
+    let found = text.strip_prefix(VERSION_TEXT).and_then(|number| number.trim_end().parse().ok());
+    match found {
+        Some(VERSION) => Ok(()),
+        Some(found) if found > VERSION => Err(Error::Newer { dir: dir.to_owned(), found }),
+        _ => {
+            let what = format!("its file {VERSION_FILE} does not say a version");
+            Err(Error::Damaged { dir: dir.to_owned(), what })
+        }
+    }
+}
+
+fn write_version(dir: &Path) -> io::Result<()> {
+    let (temporary, place) = (dir.join("VERSION.tmp"), dir.join(VERSION_FILE));
+    let mut file = fs::File::create(&temporary)?;
+    writeln!(file, "{VERSION_TEXT}{VERSION}")?;
+    file.sync_all()?;
+    fs::rename(&temporary, &place)?;
+    fs::File::open(dir)?.sync_all()
+}
+
+impl Error {
+    fn of(dir: &Path, attempt: &'static str, error: fjall::Error) -> Error {
+        let dir = dir.to_owned();
+        match error {
+            fjall::Error::Locked => Error::InUse { dir },
+            fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => {
+                Error::Io { attempt, dir, source }
+            }
+            fjall::Error::Poisoned => {
+                let source = io::Error::other("an earlier write failed; the cause was logged then");
+                Error::Io { attempt, dir, source }
+            }
+            error => Error::Damaged { dir, what: error.to_string() },
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The tables in the embedded store.
+
+use std::sync::Arc;
+
+use dataflows::{Article, Cell, History};
+
+use super::Tables;
+use crate::sink::Failed;
+use crate::store::rows::{self, List, Version};
+use crate::store::{Error, Store, similar_value};
+use crate::text;
+
+/// How long a version counts as history: the family's time to live, 90 days in milliseconds.
+const TIME_TO_LIVE: u64 = 7_776_000_000;
+
+/// Reads tables from the store, as of TIME.
+pub struct Embedded {
+    store: Arc<Store>,
+    time: u64,
+}
+
+impl Embedded {
+    /// Reads what counts at `time`, in milliseconds since 1970.
+    pub fn new(store: Arc<Store>, time: u64) -> Embedded {
+        Embedded { store, time }
+    }
+
+    fn read(&self, cell: Cell) -> Result<History, Error> {
+        let Cell { user, channel } = &cell;
+        let first = rows::cell(user, *channel, 0);
+        let Some(version) = self.store.first_version(&first)? else {
+            return Ok(History { cell, articles: Vec::new(), versions: 0 });
+        };
+        let mut articles = Vec::new();
+        self.count(&first, version, &mut articles);
+        let mut versions = 1;
+        for row in self.store.versions_after(&first) {
+            let (key, version) = row?;
+            self.count(&key, version, &mut articles);
+            versions += 1;
+        }
+        Ok(History { cell, articles, versions })
+    }
+
+    /// Adds what a version counts for; versions of the future count.
+    fn count(&self, key: &[u8], version: Version, articles: &mut Vec<Article>) {
+        if self.time.saturating_sub(version.timestamp) >= TIME_TO_LIVE {
+            return;
+        }
+        match version.list {
+            List::Recalled(list) => articles.extend(list),
+            List::Loaded(text) => match text::parse_list(&text) {
+                Some(list) => articles.extend(list),
+                None => log::warn!(
+                    "a version of history_recall is no list and counts as empty: row={} timestamp={} list={}",
+                    key.escape_ascii(),
+                    version.timestamp,
+                    text.escape_ascii()
+                ),
+            },
+            List::Mailbox(_) => {}
+        }
+    }
+}
+
+impl Tables for Embedded {
+    fn similar(&self, row: &mut dyn FnMut(Article, Vec<(Article, f64)>)) -> Result<(), Failed> {
+        for similar in self.store.similar(None) {
+            let (key, neighbours) = similar?;
+            let damaged = || self.store.damaged("similar", &key);
+            let article = text::article(&key).ok_or_else(damaged)?;
+            let neighbours = neighbours
+                .into_iter()
+                .map(|(neighbour, text)| Some((neighbour, similar_value(text.as_bytes())?)))
+                .collect::<Option<_>>()
+                .ok_or_else(damaged)?;
+            row(article, neighbours);
+        }
+        Ok(())
+    }
+
+    fn history(&self, cells: Vec<Cell>) -> Result<Vec<History>, Failed> {
+        cells.into_iter().map(|cell| self.read(cell).map_err(Failed::from)).collect()
+    }
+}
