@@ -8,6 +8,8 @@
 //!
 //! The rooms, from the outside in; `ARCHITECTURE.md` is the tour:
 //!
+//! - [`command`]: what the program does, a file a command;
+//! - [`config`]: what was written, and what is meant;
 //! - [`source`]: where records come from, cut into epochs;
 //! - [`decode`]: the bytes of a record become an event or a dead letter;
 //! - [`ledger`]: what is bound, and what is done;
@@ -15,6 +17,8 @@
 //! - [`sink`]: what makes an epoch's effects durable;
 //! - [`text`]: the formats of text that more than one room reads or writes.
 
+pub mod command;
+pub mod config;
 pub mod decode;
 pub mod ledger;
 pub mod sink;
