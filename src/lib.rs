@@ -8,6 +8,8 @@
 //!
 //! The rooms, from the outside in; `ARCHITECTURE.md` is the tour:
 //!
+//! - [`command`]: what the program does, a file a command;
+//! - [`config`]: what was written, and what is meant;
 //! - [`source`]: where records come from, cut into epochs;
 //! - [`decode`]: the bytes of a record become an event or a dead letter;
 //! - [`job`]: source, dataflows, ledger and sinks at work together;
@@ -18,6 +20,8 @@
 //! - [`failpoint`]: where crash tests stop the process;
 //! - [`text`]: the formats of text that more than one room reads or writes.
 
+pub mod command;
+pub mod config;
 pub mod decode;
 pub mod failpoint;
 pub mod job;

@@ -1,0 +1,3 @@
+//! The commands of the program, a file a command.
+
+pub mod check;
