@@ -1,3 +1,166 @@
 //! The commands of the program, a file a command.
 
 pub mod check;
+mod export;
+mod replay;
+mod show;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use dataflows::Settings;
+
+use crate::cli::{self, Command};
+use crate::config::{self, Config, Mistakes, Need};
+use crate::source::files;
+use crate::store::{self, Store};
+use crate::{job, text};
+
+/// Why a command did not do what it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It was told something that it cannot do.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] Mistakes),
+    /// `check` has found mistakes, and has printed them.
+    #[error("the configuration has mistakes")]
+    Checked,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The files to be read are not as they should be.
+    #[error(transparent)]
+    Files(#[from] files::Error),
+    /// The job failed.
+    #[error(transparent)]
+    Job(#[from] job::Error),
+    /// A file could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Signals could not be listened to.
+    #[error("cannot listen to signals")]
+    Signals(#[source] io::Error),
+    /// A signal ended it before it was done.
+    #[error("ended by signal {0} before all was done; run the same command again to complete it")]
+    Interrupted(i32),
+}
+
+impl Error {
+    fn write(path: &Path, source: io::Error) -> Error {
+        Error::Write { path: path.to_owned(), source }
+    }
+
+    /// The exit status that tells it: 1 failed, 2 wrong usage or configuration, 128 and the signal's
+    /// number where one ended it.
+    pub fn status(&self) -> u8 {
+        match self {
+            Error::Usage(_) | Error::Config(_) | Error::Checked => 2,
+            Error::Interrupted(signal) => 128 + u8::try_from(*signal).unwrap_or(0),
+            _ => 1,
+        }
+    }
+}
+
+/// Does what the command line says; returns what is to be printed.
+///
+/// # Errors
+///
+/// If it cannot be done; [`Error::status`] is the exit status.
+pub fn run(command: &Command) -> Result<String, Error> {
+    match command {
+        Command::Replay(args) => replay::replay(args),
+        Command::Show(args) => show::show(&args.what),
+        Command::Export(args) => {
+            export::export(&Settled::of(&args.outside)?.open()?, &args.out)?;
+            Ok(String::new())
+        }
+        Command::Tables(cli::Tables::Load(args)) => load(args),
+        Command::Check(args) => {
+            let report = check::offline(Some(&args.config), &args.set);
+            let text = if args.json {
+                serde_json::to_string(&report).expect("a report is plain")
+            } else {
+                report.to_string()
+            };
+            if report.mistakes.is_empty() {
+                return Ok(text + "\n");
+            }
+            print(&(text + "\n"));
+            Err(Error::Checked)
+        }
+    }
+}
+
+fn load(args: &cli::Load) -> Result<String, Error> {
+    let store = Store::create(&Settled::of(&args.outside)?.dir)?;
+    let loaded = store.load(args.similar.as_deref(), args.history.as_deref())?;
+    if args.json {
+        let document = serde_json::to_string(&loaded).expect("counts are plain");
+        return Ok(document + "\n");
+    }
+    let store::Loaded { neighbours, versions } = loaded;
+    Ok(format!("loaded {neighbours} neighbours and {versions} versions of histories\n"))
+}
+
+/// Prints to standard output; a reader that has gone away, such as `head`, is no failure.
+#[expect(clippy::print_stdout, reason = "the one place where results are printed")]
+pub fn print(text: &str) {
+    use io::Write;
+    if let Err(error) = io::stdout().lock().write_all(text.as_bytes())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        log::error!("cannot print the result: {error}");
+    }
+}
+
+/// What the options that name a store and settings come to.
+struct Settled {
+    dir: PathBuf,
+    config: Config,
+}
+
+impl Settled {
+    fn of(outside: &cli::Outside) -> Result<Settled, Error> {
+        let need = if outside.store.is_some() { Need::Nothing } else { Need::Outside };
+        let config = Config::load(outside.config.as_deref(), &outside.set, need)?;
+        let dir = match (&outside.store, &config.outside) {
+            (Some(dir), _) => dir.clone(),
+            (None, Some(config::Outside::Embedded { path })) => path.as_str().into(),
+            (None, _) => {
+                return Err(Error::Usage(
+                    "live servers are not supported by this version; \
+                     name a store by --store or by [store] in the configuration"
+                        .to_owned(),
+                ));
+            }
+        };
+        Ok(Settled { dir, config })
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.config.settings
+    }
+
+    /// Opens the store, which must stand.
+    fn open(&self) -> Result<Store, Error> {
+        Ok(Store::open(&self.dir)?)
+    }
+}
+
+/// A time as people read it: RFC 3339 in UTC, to the millisecond.
+fn date(milliseconds: u64) -> String {
+    match i64::try_from(milliseconds).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+    {
+        Some(date) => format!("{date:.3}"),
+        // Beyond the year 9999.
+        None => format!("{} s", text::seconds(milliseconds)),
+    }
+}

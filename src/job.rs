@@ -18,6 +18,7 @@ mod committer;
 mod loader;
 mod worker;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dataflows::Settings;
@@ -44,6 +45,8 @@ pub struct Job {
     /// TIME: what epochs are dated from, and records that carry no timestamp; in milliseconds since
     /// 1970.
     pub time: u64,
+    /// Counts the records of the epochs that are done, for whoever watches.
+    pub records: Arc<AtomicU64>,
 }
 
 /// Why a job ended before its source did.
@@ -125,6 +128,7 @@ impl Job {
                 settings: Arc::clone(&self.settings),
                 dates,
                 mark,
+                records: Arc::clone(&self.records),
             };
             let committer = spawn(threads, "committer", {
                 let failure = Arc::clone(&failure);

@@ -20,6 +20,7 @@
 //! - [`failpoint`]: where crash tests stop the process;
 //! - [`text`]: the formats of text that more than one room reads or writes.
 
+pub mod cli;
 pub mod command;
 pub mod config;
 pub mod decode;

@@ -25,7 +25,7 @@ use crate::source::files::Position;
 
 pub use load::Loaded;
 pub(crate) use load::similar_value;
-use rows::{Replay, SimilarRow, Version, encode};
+use rows::{List, Replay, SimilarRow, Version, encode};
 
 /// The layout of the rows that this program reads and writes.
 pub const VERSION: u32 = 1;
@@ -224,6 +224,19 @@ impl Store {
         self.rows(&self.cells, prefix)
     }
 
+    /// The latest timestamp of a loaded version of a history; 0 if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If a row cannot be read.
+    pub fn newest_loaded(&self) -> Result<u64, Error> {
+        self.versions("").try_fold(0, |newest, row| {
+            let (_, version) = row?;
+            let loaded = matches!(version.list, List::Loaded(_));
+            Ok(if loaded { newest.max(version.timestamp) } else { newest })
+        })
+    }
+
     /// The scores, hot or new, whose keys begin like this.
     pub fn scores<'a>(
         &'a self,
@@ -277,6 +290,9 @@ impl Store {
         if let Some(position) = &range.file {
             let key = rows::file(range.topic, &range.partition);
             batch.insert(&self.files, key, encode(position));
+            if let Some(former) = &position.renamed_from {
+                batch.remove(&self.files, rows::file(range.topic, former));
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, never, select};
 use dataflows::{Epoch, Settings};
@@ -19,6 +20,7 @@ pub(super) struct Committer<O> {
     pub settings: Arc<Settings>,
     pub dates: Dates,
     pub mark: Mark,
+    pub records: Arc<AtomicU64>,
 }
 
 impl<O: Ledger + Sink> Committer<O> {
@@ -91,6 +93,8 @@ impl<O: Ledger + Sink> Committer<O> {
         }
         let mark = Mark { epoch: binding.epoch, time: binding.time, totals };
         self.outside.mark(&mark)?;
+        let records = totals.records() - self.mark.totals.records();
+        self.records.fetch_add(records, Ordering::Relaxed);
         self.mark = mark;
         self.feed.marked(binding.epoch);
         Ok(())

@@ -1,0 +1,240 @@
+//! The command line: every command, option and help text.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The version, with the commit.
+const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("ONLINE_RECALL_COMMIT"), ")");
+
+/// Turns a news site's click stream into fresh recommendations, exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "online-recall", version = VERSION, propagate_version = true)]
+#[command(after_help = "Examples:
+  online-recall replay userClick.log --similar similar.tsv --store ./store
+  online-recall show hot 18 --store ./store
+
+Exit status: 0 done, 1 failed, 2 wrong usage or configuration.
+The level of the log is set by RUST_LOG: error, warn, info (the default) or debug.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the job over log files, into the embedded store.
+    Replay(Replay),
+    /// Show what stands in the store.
+    Show(Show),
+    /// Write everything that stands in the store as sorted text files.
+    Export(Export),
+    /// Load the tables that the job reads.
+    #[command(subcommand)]
+    Tables(Tables),
+    /// Say what is wrong with a configuration, all of it.
+    Check(Check),
+}
+
+/// Run the job over log files, into the embedded store.
+///
+/// Running the same command again applies only what has been added to the files since; after a kill
+/// it completes what was begun. Every record counts exactly once.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  online-recall replay userClick.log --store ./store
+  online-recall replay logs/ 'old/*.log.gz' --articles new-article.log --similar similar.tsv --store ./store -w 2
+  zcat dump.gz | online-recall replay - --store ./store --at 2019-04-11T00:00:00+08:00
+
+A line may begin with the timestamp that Kafka's console consumer prints (CreateTime:MILLISECONDS<tab>).
+A folder means its files, recursively; names that begin with `.` or `_` or end with `.tmp` are skipped.")]
+pub struct Replay {
+    /// Files of clicks: plain or .gz, folders, globs, or `-` for standard input.
+    #[arg(value_name = "CLICKS")]
+    pub clicks: Vec<OsString>,
+    /// A file of new articles, `CHANNEL,ARTICLE` a line, likewise; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub articles: Vec<OsString>,
+    /// Load this table of similar articles first: ARTICLE<tab>NEIGHBOUR<tab>VALUE a line.
+    #[arg(long, value_name = "FILE")]
+    pub similar: Option<PathBuf>,
+    /// Where effects go.
+    #[command(flatten)]
+    pub outside: Outside,
+    /// How many workers compute.
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: u16,
+    /// How many lines of clicks, and of new articles, make an epoch [default: 10000, or epoch.records].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub epoch_records: Option<u64>,
+    /// The replay's clock (RFC 3339): epochs are dated from here on [default: now].
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<jiff::Timestamp>,
+    /// Print the closing summary as one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where effects go, and what is shown comes from.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct Outside {
+    /// The directory of the embedded store.
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// A configuration: its settings, and its store where --store names none.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Set a key of the configuration, such as `hot.weights.share=3`; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", group = "settings")]
+    pub set: Vec<String>,
+}
+
+/// Show what stands in the store.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  online-recall show hot 18 --store ./store
+  online-recall show recall 1115629498121846784 --store ./store --json
+  online-recall show job --store ./store")]
+pub struct Show {
+    /// What to show.
+    #[command(subcommand)]
+    pub what: What,
+}
+
+/// What to show.
+#[derive(Debug, Subcommand)]
+pub enum What {
+    /// The hot articles of a channel, by score.
+    Hot(ShowChannel),
+    /// The new articles of a channel, latest first.
+    New(ShowChannel),
+    /// What was recalled to a user and not yet taken.
+    Recall(ShowUser),
+    /// What a user was recalled, ever.
+    History(ShowUser),
+    /// The neighbours of an article, nearest first.
+    Similar(ShowArticle),
+    /// How far the job has got, and what it has counted.
+    Job(ShowJob),
+}
+
+/// Show a list of a channel.
+#[derive(Debug, Args)]
+pub struct ShowChannel {
+    /// The channel's number.
+    #[arg(value_name = "CHANNEL")]
+    pub channel: String,
+    /// How many articles the table shows; --json gives all.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub top: usize,
+    /// What to look into.
+    #[command(flatten)]
+    pub view: View,
+}
+
+/// Show cells of a user.
+#[derive(Debug, Args)]
+pub struct ShowUser {
+    /// The user's id, as it stands in the clicks.
+    #[arg(value_name = "USER", allow_hyphen_values = true)]
+    pub user: OsString,
+    /// What to look into.
+    #[command(flatten)]
+    pub view: View,
+}
+
+/// Show a row of similar articles.
+#[derive(Debug, Args)]
+pub struct ShowArticle {
+    /// The article's id.
+    #[arg(value_name = "ARTICLE", allow_hyphen_values = true)]
+    pub article: String,
+    /// What to look into.
+    #[command(flatten)]
+    pub view: View,
+}
+
+/// Show the job.
+#[derive(Debug, Args)]
+pub struct ShowJob {
+    /// What to look into.
+    #[command(flatten)]
+    pub view: View,
+}
+
+/// What to look into, and how to print it.
+#[derive(Debug, Args)]
+pub struct View {
+    /// Where it stands.
+    #[command(flatten)]
+    pub outside: Outside,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Write everything that stands in the store as sorted text files.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  online-recall export --store ./store --out ./export
+
+Writes hot.tsv, new.tsv, cb_recall.tsv, history_recall.tsv, similar.tsv and dead_letters.tsv.")]
+pub struct Export {
+    /// Where it stands.
+    #[command(flatten)]
+    pub outside: Outside,
+    /// The directory to write into; it is made, and files of these names are replaced.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// Load the tables that the job reads.
+#[derive(Debug, Subcommand)]
+pub enum Tables {
+    /// Load neighbours and histories; each row that a file names is replaced.
+    Load(Load),
+}
+
+/// Load neighbours and histories; each row that a file names is replaced.
+///
+/// All or nothing: one bad line refuses the file.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  online-recall tables load --similar similar.tsv --history history_recall.tsv --store ./store")]
+pub struct Load {
+    /// Similar articles: ARTICLE<tab>NEIGHBOUR<tab>VALUE a line, plain or .gz.
+    #[arg(long, value_name = "FILE", required_unless_present = "history")]
+    pub similar: Option<PathBuf>,
+    /// Histories: USER<tab>CHANNEL<tab>TIMESTAMP<tab>LIST a line, plain or .gz.
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+    /// Where they go.
+    #[command(flatten)]
+    pub outside: Outside,
+    /// Print what was loaded as one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Say what is wrong with a configuration, all of it.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  online-recall check --config job.toml --set epoch.interval=10ms
+
+Exit status: 0 nothing is wrong, 2 mistakes were found.")]
+pub struct Check {
+    /// The configuration.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Set a key of the configuration; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}

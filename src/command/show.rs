@@ -1,0 +1,240 @@
+//! `show`: what stands in the store, as a table for people or a JSON document for programs.
+
+use std::cmp::Reverse;
+use std::os::unix::ffi::OsStrExt;
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{Cell, CellAlignment, Table};
+use dataflows::{Article, Channel, Order};
+use serde_json::{Value, json};
+
+use super::{Error, Settled, date};
+use crate::cli::{ShowArticle, ShowChannel, ShowJob, ShowUser, What};
+use crate::decode::Reason;
+use crate::source::Topic;
+use crate::store::rows::{self, List};
+use crate::store::{Store, similar_value};
+use crate::text;
+
+/// Prints what is asked for.
+pub(super) fn show(what: &What) -> Result<String, Error> {
+    match what {
+        What::Hot(args) => hot(args),
+        What::New(args) => new(args),
+        What::Recall(args) => cells(args, "recalled", |list| match list {
+            List::Recalled(articles) | List::Mailbox(articles) => Some(articles.clone()),
+            List::Loaded(_) => None,
+        }),
+        What::History(args) => cells(args, "in the history", |list| match list {
+            List::Recalled(articles) => Some(articles.clone()),
+            List::Loaded(text) => Some(text::parse_list(text).unwrap_or_default()),
+            List::Mailbox(_) => None,
+        }),
+        What::Similar(args) => similar(args),
+        What::Job(args) => job(args),
+    }
+}
+
+fn hot(args: &ShowChannel) -> Result<String, Error> {
+    let store = Settled::of(&args.view.outside)?.open()?;
+    let scores = by_score(&store, &store.hot, channel(&args.channel)?)?;
+    if args.view.json {
+        return Ok(document(scores.iter().map(|(article, score)| {
+            json!({ "article": article, "score": score })
+        })));
+    }
+    let most = scores.first().map_or(0, |(_, score)| *score).max(1);
+    let mut table = table(["#", "article", "score", ""]);
+    for ((article, score), rank) in scores.iter().zip(1..).take(args.top) {
+        let bar = "█".repeat((*score as u128 * 24 / u128::from(most)) as usize);
+        table.add_row([right(rank), right(article), right(score), Cell::new(bar)]);
+    }
+    Ok(titled(&format!("hot in channel {}", args.channel), scores.len(), args.top, &table))
+}
+
+fn new(args: &ShowChannel) -> Result<String, Error> {
+    let store = Settled::of(&args.view.outside)?.open()?;
+    let scores = by_score(&store, &store.new, channel(&args.channel)?)?;
+    if args.view.json {
+        return Ok(document(scores.iter().map(|(article, timestamp)| {
+            let whole = timestamp.is_multiple_of(1000);
+            let seconds =
+                if whole { json!(timestamp / 1000) } else { json!(*timestamp as f64 / 1000.0) };
+            json!({ "article": article, "score": seconds })
+        })));
+    }
+    let mut table = table(["#", "article", "since"]);
+    for ((article, timestamp), rank) in scores.iter().zip(1..).take(args.top) {
+        table.add_row([right(rank), right(article), Cell::new(date(*timestamp))]);
+    }
+    Ok(titled(&format!("new in channel {}", args.channel), scores.len(), args.top, &table))
+}
+
+/// The articles of a channel in Redis's order: score down, then member up as bytes.
+fn by_score(
+    store: &Store,
+    scores: &fjall::Keyspace,
+    channel: Channel,
+) -> Result<Vec<(String, u64)>, Error> {
+    let prefix = rows::score_prefix(channel);
+    let mut found = Vec::new();
+    for score in store.scores(scores, &prefix) {
+        let (key, score) = score?;
+        found.push((key[prefix.len()..].to_owned(), score));
+    }
+    found.sort_by(|(a, x), (b, y)| Reverse(x).cmp(&Reverse(y)).then_with(|| a.cmp(b)));
+    Ok(found)
+}
+
+fn cells(
+    args: &ShowUser,
+    what: &str,
+    list: impl Fn(&List) -> Option<Vec<Article>>,
+) -> Result<String, Error> {
+    let store = Settled::of(&args.view.outside)?.open()?;
+    let mut versions = Vec::new();
+    for row in store.versions(rows::user_prefix(args.user.as_bytes())) {
+        let (key, version) = row?;
+        let channel = rows::cell_fields(&key).and_then(|(_, channel, _)| text::channel(channel));
+        let channel = channel.ok_or_else(|| store.damaged("cells", &key))?;
+        if let Some(articles) = list(&version.list) {
+            versions.push((channel, version.timestamp, articles));
+        }
+    }
+    versions.sort();
+    if args.view.json {
+        return Ok(document(versions.iter().map(|(channel, timestamp, articles)| {
+            let articles: Vec<_> = articles.iter().map(Article::to_string).collect();
+            json!({ "channel": channel.0, "timestamp": timestamp, "articles": articles })
+        })));
+    }
+    let mut table = table(["channel", "at", "articles"]);
+    for (channel, timestamp, articles) in &versions {
+        let articles: Vec<_> = articles.iter().map(Article::to_string).collect();
+        table.add_row([
+            right(channel),
+            Cell::new(date(*timestamp)),
+            Cell::new(articles.join("  ")),
+        ]);
+    }
+    let title = format!("{what}: user {}", args.user.display());
+    Ok(titled(&title, versions.len(), usize::MAX, &table))
+}
+
+fn similar(args: &ShowArticle) -> Result<String, Error> {
+    let settled = Settled::of(&args.view.outside)?;
+    let article = text::article(args.article.as_bytes())
+        .ok_or_else(|| Error::Usage(format!("ARTICLE must be an integer, not `{}`", args.article)))?
+        .to_string();
+    let store = settled.open()?;
+    let mut neighbours = Vec::new();
+    for row in store.similar(Some(&article)) {
+        let (key, row) = row?;
+        for (neighbour, text) in row {
+            let value = similar_value(text.as_bytes());
+            neighbours.push((neighbour, value.ok_or_else(|| store.damaged("similar", &key))?, text));
+        }
+    }
+    let order = settled.settings().order;
+    neighbours.sort_by(|(a, x, _), (b, y, _)| {
+        let near = x.total_cmp(y);
+        if order == Order::Descending { near.reverse() } else { near }.then(a.cmp(b))
+    });
+    if args.view.json {
+        return Ok(document(neighbours.iter().map(|(neighbour, value, _)| {
+            json!({ "article": neighbour.to_string(), "value": value })
+        })));
+    }
+    let mut table = table(["#", "article", "value"]);
+    for ((neighbour, _, text), rank) in neighbours.iter().zip(1..) {
+        table.add_row([right(rank), right(neighbour), right(text)]);
+    }
+    let title = format!("similar to article {article}");
+    Ok(titled(&title, neighbours.len(), usize::MAX, &table))
+}
+
+fn job(args: &ShowJob) -> Result<String, Error> {
+    let store = Settled::of(&args.view.outside)?.open()?;
+    let mark = store.mark()?;
+    let files = store.positions()?;
+    let totals = mark.totals;
+    let outcomes = [
+        ("hit", totals.hits),
+        ("other", totals.others),
+        ("new_article", totals.new_articles),
+        ("dead_letter", totals.all_dead_letters()),
+    ];
+    let reasons = Reason::ALL.into_iter().zip(totals.dead_letters);
+    let topic = |topic: &Topic| match topic {
+        Topic::Clicks => "clicks",
+        Topic::Articles => "articles",
+    };
+    if args.view.json {
+        let files = files.iter().map(|(of, path, position)| {
+            json!({
+                "topic": topic(of),
+                "path": String::from_utf8_lossy(path),
+                "lines": position.lines,
+            })
+        });
+        let document = json!({
+            "epoch_mark": mark.epoch.0,
+            "timestamp": mark.time,
+            "records_total": Value::Object(
+                outcomes.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect()
+            ),
+            "dead_letters_total": Value::Object(
+                reasons.map(|(reason, count)| (reason.name().to_owned(), json!(count))).collect()
+            ),
+            "recalls_total": totals.recalls,
+            "files": files.collect::<Vec<_>>(),
+        });
+        return Ok(format!("{document}\n"));
+    }
+    let mut table = table(["", ""]);
+    table.add_row([Cell::new("epochs done"), right(mark.epoch)]);
+    if mark.time > 0 {
+        table.add_row([Cell::new("dated until"), right(date(mark.time))]);
+    }
+    table.add_row([Cell::new("records"), right(totals.records())]);
+    for (name, count) in outcomes {
+        table.add_row([Cell::new(format!("  {name}")), right(count)]);
+    }
+    for (reason, count) in reasons.filter(|(_, count)| *count > 0) {
+        table.add_row([Cell::new(format!("    {reason}")), right(count)]);
+    }
+    table.add_row([Cell::new("lists recalled"), right(totals.recalls)]);
+    for (of, path, position) in &files {
+        let file = format!("{} {}", topic(of), path.escape_ascii());
+        table.add_row([Cell::new(file), right(format!("{} lines", position.lines))]);
+    }
+    Ok(format!("{table}\n"))
+}
+
+fn channel(text: &str) -> Result<Channel, Error> {
+    text::channel(text.as_bytes()).ok_or_else(|| {
+        Error::Usage(format!("CHANNEL must be an integer from 0 to 2147483647, not `{text}`"))
+    })
+}
+
+fn document(items: impl Iterator<Item = Value>) -> String {
+    format!("{}\n", Value::Array(items.collect()))
+}
+
+fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(header);
+    table
+}
+
+fn right(value: impl ToString) -> Cell {
+    Cell::new(value.to_string()).set_alignment(CellAlignment::Right)
+}
+
+fn titled(title: &str, found: usize, shown: usize, table: &Table) -> String {
+    match found {
+        0 => format!("{title}: nothing\n"),
+        _ if found > shown => format!("{title}: {shown} of {found}\n{table}\n"),
+        _ => format!("{title}: {found}\n{table}\n"),
+    }
+}
