@@ -13,10 +13,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use fjall::config::{
-    BlockSizePolicy, BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry,
-};
-use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::config::{CompressionPolicy, PinningPolicy};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use serde::de::DeserializeOwned;
 
 use crate::ledger::Mark;
@@ -142,22 +140,23 @@ impl Store {
         check_version(dir)?;
         let db = Database::builder(dir.join(DATABASE))
             .cache_size(CACHE_BYTES)
+            .max_journaling_size(JOURNAL_BYTES)
             .worker_threads(1)
             .open()
             .map_err(|error| Error::of(dir, "open", error))?;
-        let keyspace = |name, options: fn() -> KeyspaceCreateOptions| {
-            db.keyspace(name, options).map_err(|error| Error::of(dir, "open", error))
+        let keyspace = |name, memtable| {
+            db.keyspace(name, || options(memtable)).map_err(|error| Error::of(dir, "open", error))
         };
         let store = Store {
             dir: dir.to_owned(),
-            cells: keyspace("cells", cell_options)?,
-            hot: keyspace("hot", score_options)?,
-            new: keyspace("new", score_options)?,
-            similar: keyspace("similar", row_options)?,
-            letters: keyspace("letters", row_options)?,
-            files: keyspace("files", row_options)?,
-            ledger: keyspace("ledger", row_options)?,
-            staged: keyspace("staged", row_options)?,
+            cells: keyspace("cells", 8 << 20)?,
+            hot: keyspace("hot", 2 << 20)?,
+            new: keyspace("new", 2 << 20)?,
+            similar: keyspace("similar", 2 << 20)?,
+            letters: keyspace("letters", 2 << 20)?,
+            files: keyspace("files", 128 << 10)?,
+            ledger: keyspace("ledger", 128 << 10)?,
+            staged: keyspace("staged", 8 << 20)?,
             db: db.clone(),
         };
         store.finish_loading()?;
@@ -251,22 +250,9 @@ impl Store {
         })
     }
 
-    /// The first version of a cell, which stands if any does.
-    pub(crate) fn first_version(&self, key: &[u8]) -> Result<Option<Version>, Error> {
+    /// The version of a cell that has this key.
+    pub(crate) fn version(&self, key: &[u8]) -> Result<Option<Version>, Error> {
         self.row(&self.cells, key)
-    }
-
-    /// The versions of a cell that follow its first, whose key is given.
-    pub(crate) fn versions_after(
-        &self,
-        first: &[u8],
-    ) -> impl Iterator<Item = Result<(Vec<u8>, Version), Error>> + '_ {
-        let mut second = first.to_owned();
-        let mut last = first.to_owned();
-        if let (Some(second), Some(last)) = (second.last_chunk_mut(), last.last_chunk_mut()) {
-            (*second, *last) = (1u32.to_be_bytes(), u32::MAX.to_be_bytes());
-        }
-        self.typed(&self.cells, self.cells.range(second..=last))
     }
 
     /// A batch of writes that becomes durable as a whole, or not at all.
@@ -359,25 +345,19 @@ impl Store {
 }
 
 /// Blocks that were read lately, of all keyspaces together.
-const CACHE_BYTES: u64 = 32 << 20;
+const CACHE_BYTES: u64 = 16 << 20;
 
-fn row_options() -> KeyspaceCreateOptions {
+/// The least that fjall takes: a keyspace that is seldom flushed keeps old journals alive.
+const JOURNAL_BYTES: u64 = 64 << 20;
+
+/// Filters and indexes stay in memory: most look-ups are for what does not stand, and end there.
+/// Nothing is compressed: keys and values are dense, and it saves a third of the time.
+fn options(memtable: u64) -> KeyspaceCreateOptions {
     KeyspaceCreateOptions::default()
-        .max_memtable_size(4 << 20)
-        .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
-}
-
-fn score_options() -> KeyspaceCreateOptions {
-    row_options()
-}
-
-fn cell_options() -> KeyspaceCreateOptions {
-    row_options()
-        .max_memtable_size(8 << 20)
-        .data_block_size_policy(BlockSizePolicy::all(4 << 10))
-        .filter_policy(FilterPolicy::all(FilterPolicyEntry::Bloom(
-            BloomConstructionPolicy::BitsPerKey(10.0),
-        )))
+        .max_memtable_size(memtable)
+        .data_block_compression_policy(CompressionPolicy::disabled())
+        .filter_block_pinning_policy(PinningPolicy::all(true))
+        .index_block_pinning_policy(PinningPolicy::all(true))
 }
 
 fn failed(dir: &Path, attempt: &'static str) -> impl Fn(io::Error) -> Error {

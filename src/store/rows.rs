@@ -93,6 +93,11 @@ pub fn cell(user: &User, channel: Channel, version: u32) -> Vec<u8> {
     key
 }
 
+/// Turns the key of a version of a cell into that of another version of it.
+pub fn set_version(key: &mut [u8], version: u32) {
+    *key.last_chunk_mut().expect("a cell's key ends with a version") = version.to_be_bytes();
+}
+
 /// What the keys of all versions of a cell begin with.
 pub fn cell_prefix(user: &User, channel: Channel) -> Vec<u8> {
     let mut key = user_prefix(user.bytes(&mut UserBuffer::default()));

@@ -26,20 +26,17 @@ impl Embedded {
     }
 
     fn read(&self, cell: Cell) -> Result<History, Error> {
-        let Cell { user, channel } = &cell;
-        let first = rows::cell(user, *channel, 0);
-        let Some(version) = self.store.first_version(&first)? else {
-            return Ok(History { cell, articles: Vec::new(), versions: 0 });
-        };
-        let mut articles = Vec::new();
-        self.count(&first, version, &mut articles);
-        let mut versions = 1;
-        for row in self.store.versions_after(&first) {
-            let (key, version) = row?;
-            self.count(&key, version, &mut articles);
-            versions += 1;
+        let mut history = History { cell, articles: Vec::new(), versions: 0 };
+        let Cell { user, channel } = &history.cell;
+        let mut key = rows::cell(user, *channel, 0);
+        // The versions of a cell are numbered without a gap, and to look for one that does not stand
+        // costs less than to look for all that do.
+        while let Some(version) = self.store.version(&key)? {
+            self.count(&key, version, &mut history.articles);
+            history.versions += 1;
+            rows::set_version(&mut key, history.versions);
         }
-        Ok(History { cell, articles, versions })
+        Ok(history)
     }
 
     /// Adds what a version counts for; versions of the future count.
