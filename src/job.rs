@@ -83,11 +83,15 @@ struct Failure {
 }
 
 impl Failure {
+    /// Keeps the error, if it is the first, and stops the job.
     fn report(&self, error: Error) {
+        self.keep(error);
+        self.feed.stop();
+    }
+
+    fn keep(&self, error: Error) {
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         first.get_or_insert(error);
-        drop(first);
-        self.feed.stop();
     }
 }
 
@@ -141,8 +145,9 @@ impl Job {
             spawn(threads, "source", {
                 let (feed, failure) = (&feed, &failure);
                 move || {
+                    // Epochs that were closed before a failure are whole, and are still applied.
                     if let Err(error) = read(feed) {
-                        failure.report(Error::Source(error.into()));
+                        failure.keep(Error::Source(error.into()));
                     }
                     feed.end();
                 }

@@ -74,7 +74,8 @@ fn run(plan: &Plan, worker: &mut Worker) {
         worker.step();
         let asked = state.ask();
         let handed_over = state.hand_over();
-        if end.is_some() && state.open.is_empty() {
+        // An epoch that was never closed, because its source failed, is left as it is.
+        if end.is_some_and(|end| state.open.front().is_none_or(|share| share.epoch >= end)) {
             return;
         }
         if idle && !answered && !asked && !handed_over {
