@@ -39,7 +39,8 @@ fn with_article(value: &str) -> Result<Option<Click>, Reason> {
 fn the_usual_shapes_are_decoded_on_the_fast_path() {
     let exposure = in_usual("click", "exposure").replace("18005", "[18577, 14299]");
     let read = in_usual("click", "read").replace(r#"readTime":""#, r#"readTime":"2886"#);
-    assert_eq!(usual::click(USUAL.as_bytes()), Some(hit(b"2", 18, 18005, Action::Click).unwrap()));
+    let click = hit(b"2", 18, 18005, Action::Click);
+    assert_eq!(usual::click(USUAL.as_bytes()).map(Ok), Some(click));
     assert_eq!(usual::click(exposure.as_bytes()), Some(None));
     assert_eq!(usual::click(read.as_bytes()), Some(None));
 }
@@ -439,10 +440,9 @@ fn a_new_article_is_a_channel_and_an_article() {
 }
 
 #[test]
-fn reasons_stand_in_the_order_in_which_they_are_given() {
+fn a_reason_is_stored_by_its_name_and_reasons_are_ordered() {
     assert!(Reason::ALL.is_sorted());
-    assert_eq!(serde_json::to_string(&Reason::NotUtf8).unwrap(), "\"not_utf8\"");
     for reason in Reason::ALL {
-        assert_eq!(serde_json::to_string(&reason).unwrap(), format!("\"{reason}\""));
+        assert_eq!(serde_json::to_value(reason).ok(), Some(reason.name().into()));
     }
 }

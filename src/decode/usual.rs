@@ -32,13 +32,7 @@ pub(super) fn click(record: &[u8]) -> Option<Option<Click>> {
     let rest = after(br#","channelId":"#, rest)?;
     let (channel, rest) = ids::channel(rest)?;
     let rest = after(br#","param":{"action": ""#, rest)?;
-    let (action, rest) = string(rest)?;
-    let action = match action {
-        b"click" => Some(Action::Click),
-        b"collect" => Some(Action::Collect),
-        b"share" => Some(Action::Share),
-        _ => None,
-    };
+    let (action, rest) = action(rest)?;
     let rest = after(br#", "userId": ""#, rest)?;
     let (event, rest) = match action {
         Some(action) => {
@@ -116,6 +110,26 @@ fn after_string_of<const N: usize>(text: &[u8]) -> Option<&[u8]> {
 #[inline(always)]
 fn has_quote(text: &[u8]) -> bool {
     text.iter().fold(false, |any, &byte| any | (byte == b'"'))
+}
+
+/// Splits behind the quote that ends an action: that of a hit, or `None` for any other word.
+///
+/// The site's words are compared, the most frequent first: again a guess in place of a search.
+#[inline(always)]
+fn action(text: &[u8]) -> Option<(Option<Action>, &[u8])> {
+    if let Some(rest) = after(br#"exposure""#, text) {
+        Some((None, rest))
+    } else if let Some(rest) = after(br#"click""#, text) {
+        Some((Some(Action::Click), rest))
+    } else if let Some(rest) = after(br#"read""#, text) {
+        Some((None, rest))
+    } else if let Some(rest) = after(br#"collect""#, text) {
+        Some((Some(Action::Collect), rest))
+    } else if let Some(rest) = after(br#"share""#, text) {
+        Some((Some(Action::Share), rest))
+    } else {
+        string(text).map(|(_, rest)| (None, rest))
+    }
 }
 
 /// Splits behind the quote that ends a user's id.
