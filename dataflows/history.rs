@@ -1,17 +1,20 @@
 //! What was recalled already: the histories of the cells that were touched lately, in bounded memory.
 //!
 //! ```text
-//!            touch: unknown               answer                   recall
-//!  (nothing) ──────────────▶ asked for ──────────▶ known ◀─────────────────┐
-//!      ▲                                             │ └──▶ extended by e ─┘
-//!      └──────── dropped: not pinned by an ──────────┘
-//!                open epoch, and e is durable
+//!            touch: unknown               answer               extend
+//!  (nothing) ──────────────▶ asked for ──────────▶ known ◀───────────┐
+//!      ▲                                             │ └─────────────┘
+//!      └────────── dropped, once the last ───────────┘
+//!                 epoch that touched it is durable
 //! ```
 //!
-//! A cell is never dropped before its last version is durable outside: whoever asks for it again
-//! must find there all that was known here.
+//! A cell is never dropped while an epoch that touches it is open, nor before what that epoch adds is
+//! durable outside: whoever asks for it again must find there all that was known here.
+//!
+//! Nearly all time here is spent waiting for memory. So an entry is one cache line, and the table
+//! beside the entries knows enough of a cell to tell it from others, and to grow, without reading them.
 
-use hashbrown::{HashSet, HashTable};
+use hashbrown::{HashMap, HashSet, HashTable};
 use rustc_hash::FxBuildHasher;
 
 use crate::route::{mix, route};
@@ -20,42 +23,50 @@ use crate::{Article, Cell, Channel, Epoch, History, Recall, User};
 /// Up to this length a history is searched one by one: it fits a few cache lines.
 const SEARCHED: usize = 48;
 
-/// What a cell takes beside its articles: an entry, and its slot in the table.
-const ENTRY_BYTES: usize = size_of::<Entry>() + 8;
+/// What a cell takes beside its articles: an entry, and its spot in a table that is half full.
+const ENTRY_BYTES: usize = size_of::<Entry>() + 2 * size_of::<Spot>();
 
-/// Where a cell stands among the [`Histories`]; valid while an open epoch pins it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Entries are allocated so many at a time, and never moved.
+const CHUNK: usize = 4096;
+
+/// Where a cell stands among the [`Histories`]; valid while an open epoch touches it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slot(u32);
 
 /// The histories of some cells.
 pub(crate) struct Histories {
-    table: HashTable<u32>,
-    entries: Vec<Entry>,
-    free: Vec<u32>,
-    /// What all entries take together, in bytes.
+    table: HashTable<Spot>,
+    chunks: Vec<Vec<Entry>>,
+    free: Vec<Slot>,
+    /// The articles again of the histories that are too long to be searched one by one.
+    long: HashMap<Slot, HashSet<Article, FxBuildHasher>, FxBuildHasher>,
+    /// What all cells take together, in bytes.
     bytes: usize,
     /// How much they may take before some are dropped.
     capacity: usize,
     /// The next entry that may be dropped: the hand of a clock.
-    hand: usize,
+    hand: u32,
+}
+
+/// A cell in the table: half of its hash, and where its entry is.
+#[derive(Clone, Copy)]
+struct Spot {
+    hash: u32,
+    slot: Slot,
 }
 
 struct Entry {
-    cell: Cell,
+    user: User,
+    articles: Vec<Article>,
+    /// The last epoch that touched the cell.
+    touched: Epoch,
+    channel: Channel,
+    versions: u32,
+    /// How many articles stood before the last epoch that recalled; [`IDLE`] while none does.
+    before: u32,
     state: State,
     /// Used since the clock's hand last passed: not dropped this time round.
     used: bool,
-    versions: u32,
-    /// How many open epochs hold its slot.
-    pins: u32,
-    /// The last epoch that looked what it can add here, and how many articles stood before.
-    extended: Epoch,
-    before: usize,
-    /// The last epoch that added a version.
-    changed: Epoch,
-    articles: Vec<Article>,
-    /// All articles again, to be found at once, where there are many.
-    index: Option<Box<HashSet<Article, FxBuildHasher>>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,43 +76,52 @@ enum State {
     Known,
 }
 
+/// No epoch is recalling into the cell.
+const IDLE: u32 = u32::MAX;
+
 impl Histories {
-    /// Makes room for histories of `capacity` bytes; more only while open epochs pin them.
+    /// Makes room for histories of `capacity` bytes; more only while epochs that are not durable hold
+    /// them.
     pub(crate) fn new(capacity: usize) -> Histories {
         Histories {
             table: HashTable::new(),
-            entries: Vec::new(),
+            chunks: Vec::new(),
             free: Vec::new(),
+            long: HashMap::default(),
             bytes: 0,
             capacity,
             hand: 0,
         }
     }
 
-    /// Finds or makes the entry of a cell, and pins it. Says whether it is new: then it must be
-    /// asked for.
-    pub(crate) fn touch(&mut self, cell: &Cell) -> (Slot, bool) {
-        let hash = spot(cell);
-        let found = self.table.find(hash, |&slot| self.entries[slot as usize].cell == *cell);
-        let (slot, new) = match found {
-            Some(&slot) => (slot, false),
-            None => {
-                let slot = self.free.pop().unwrap_or_else(|| {
-                    self.entries.push(Entry::free());
-                    u32::try_from(self.entries.len() - 1).expect("memory ends before slots do")
-                });
-                self.entries[slot as usize] = Entry { cell: cell.clone(), state: State::Asked, ..Entry::free() };
-                self.bytes += ENTRY_BYTES + self.entries[slot as usize].heap_bytes();
-                let entries = &self.entries;
-                self.table
-                    .insert_unique(hash, slot, |&slot| spot(&entries[slot as usize].cell));
-                (slot, true)
-            }
+    /// Finds or makes the entry of a cell, on behalf of an epoch. Says whether it is new: then it must
+    /// be asked for.
+    pub(crate) fn touch(&mut self, cell: &Cell, epoch: Epoch) -> (Slot, bool) {
+        let hash = hash(cell);
+        let chunks = &self.chunks;
+        let found = self
+            .table
+            .find(spread(hash), |spot| spot.hash == hash && at(chunks, spot.slot).is_of(cell));
+        if let Some(&Spot { slot, .. }) = found {
+            let entry = self.entry(slot);
+            entry.touched = epoch;
+            entry.used = true;
+            return (slot, false);
+        }
+        let entry = Entry {
+            user: cell.user.clone(),
+            articles: Vec::new(),
+            touched: epoch,
+            channel: cell.channel,
+            versions: 0,
+            before: IDLE,
+            state: State::Asked,
+            used: true,
         };
-        let entry = &mut self.entries[slot as usize];
-        entry.pins += 1;
-        entry.used = true;
-        (Slot(slot), new)
+        self.bytes += entry.bytes();
+        let slot = self.put(entry);
+        self.table.insert_unique(spread(hash), Spot { hash, slot }, |spot| spread(spot.hash));
+        (slot, true)
     }
 
     /// Takes the answer to a question.
@@ -111,36 +131,44 @@ impl Histories {
     /// If nobody asked.
     pub(crate) fn answer(&mut self, history: History) {
         let History { cell, articles, versions } = history;
-        let slot = self.table.find(spot(&cell), |&slot| self.entries[slot as usize].cell == cell);
-        let entry = slot.map(|&slot| &mut self.entries[slot as usize]);
-        let entry = entry.filter(|entry| entry.state == State::Asked);
-        let entry = entry.expect("an answer comes once, for a cell that was asked for");
-        self.bytes -= entry.heap_bytes();
+        let hash = hash(&cell);
+        let chunks = &self.chunks;
+        let found = self
+            .table
+            .find(spread(hash), |spot| spot.hash == hash && at(chunks, spot.slot).is_of(&cell));
+        let slot = found.expect("an answer is for a cell that was asked for").slot;
+        let entry = self.entry(slot);
+        assert!(entry.state == State::Asked, "a question is answered once");
+        let before = entry.bytes();
         entry.state = State::Known;
         entry.versions = versions;
         entry.articles = articles;
-        entry.index_if_long();
-        self.bytes += entry.heap_bytes();
+        let after = entry.bytes();
+        self.bytes += after - before;
+        self.index_if_long(slot);
     }
 
     /// Whether the cell's history is known.
     pub(crate) fn is_known(&self, slot: Slot) -> bool {
-        self.entries[slot.0 as usize].state == State::Known
+        at(&self.chunks, slot).state == State::Known
     }
 
-    /// Adds to the history those of `articles` that do not stand in it, as part of what `epoch`
-    /// recalls. Says whether it is the first part.
-    pub(crate) fn extend(&mut self, slot: Slot, epoch: Epoch, articles: &[Article]) -> bool {
-        let entry = &mut self.entries[slot.0 as usize];
-        let first = entry.extended != epoch;
+    /// Adds to the history those of `articles` that do not stand in it. Says whether it is the first
+    /// time since the last [`Histories::version`].
+    pub(crate) fn extend(&mut self, slot: Slot, articles: &[Article]) -> bool {
+        let entry = &mut self.chunks[slot.0 as usize / CHUNK][slot.0 as usize % CHUNK];
+        let first = entry.before == IDLE;
         if first {
-            entry.extended = epoch;
-            entry.before = entry.articles.len();
+            entry.before = entry.articles.len() as u32;
         }
-        let bytes_before = entry.heap_bytes();
+        let bytes_before = entry.bytes();
+        let mut index = match entry.articles.len() > SEARCHED {
+            true => self.long.get_mut(&slot),
+            false => None,
+        };
         for article in articles {
-            let stands = match &entry.index {
-                Some(index) => index.contains(article),
+            let stands = match &mut index {
+                Some(index) => !index.insert(*article),
                 None => entry.articles.contains(article),
             };
             if !stands {
@@ -148,56 +176,83 @@ impl Histories {
                     entry.articles.reserve_exact(articles.len().max(entry.articles.len() / 4));
                 }
                 entry.articles.push(*article);
-                if let Some(index) = &mut entry.index {
-                    index.insert(*article);
-                }
             }
         }
-        entry.index_if_long();
-        self.bytes += entry.heap_bytes() - bytes_before;
+        self.bytes += entry.bytes() - bytes_before;
+        self.index_if_long(slot);
         first
     }
 
-    /// Takes what the last epoch has added to the history as a version of its own; `None` if that is
+    /// Takes what has been added to the history since the last version as one more; `None` if that is
     /// nothing.
     pub(crate) fn version(&mut self, slot: Slot) -> Option<Recall> {
-        let entry = &mut self.entries[slot.0 as usize];
-        let articles = entry.articles[entry.before..].to_vec();
+        let entry = self.entry(slot);
+        let before = std::mem::replace(&mut entry.before, IDLE);
+        let articles = entry.articles[before as usize..].to_vec();
         if articles.is_empty() {
             return None;
         }
         let version = entry.versions;
         entry.versions += 1;
-        entry.changed = entry.extended;
-        Some(Recall { cell: entry.cell.clone(), articles, version })
+        let cell = Cell { user: entry.user.clone(), channel: entry.channel };
+        Some(Recall { cell, articles, version })
     }
 
-    /// Lets go of a slot: the open epoch that pinned it is closed.
-    pub(crate) fn unpin(&mut self, slot: Slot) {
-        self.entries[slot.0 as usize].pins -= 1;
-    }
-
-    /// Drops cells until the histories fit their room, as far as they may be dropped: not those that
-    /// are pinned, nor those that an epoch changed which is not yet `durable`.
+    /// Drops cells until the histories fit their room, as far as they may be dropped: those that were
+    /// last touched by a `durable` epoch.
     pub(crate) fn shrink(&mut self, durable: impl Fn(Epoch) -> bool) {
+        let entries = self.chunks.iter().map(Vec::len).sum::<usize>() as u32;
         // The second time round even a cell that was in use goes; then only held ones are left.
-        let mut looks = 2 * self.entries.len();
+        let mut looks = 2 * entries;
         while self.bytes > self.capacity && looks > 0 {
             looks -= 1;
-            self.hand = (self.hand + 1) % self.entries.len();
-            let entry = &mut self.entries[self.hand];
-            let held = entry.state != State::Known || entry.pins > 0 || !durable(entry.changed);
+            self.hand = (self.hand + 1) % entries;
+            let slot = Slot(self.hand);
+            let entry = self.entry(slot);
+            let held = entry.state != State::Known || !durable(entry.touched);
             if held || std::mem::take(&mut entry.used) {
                 continue;
             }
             let entry = std::mem::replace(entry, Entry::free());
-            self.bytes -= ENTRY_BYTES + entry.heap_bytes();
-            let hand = self.hand as u32;
-            match self.table.find_entry(spot(&entry.cell), |&slot| slot == hand) {
+            self.bytes -= entry.bytes();
+            if let Some(index) = self.long.remove(&slot) {
+                self.bytes -= index.allocation_size();
+            }
+            let hash = hash(&Cell { user: entry.user, channel: entry.channel });
+            match self.table.find_entry(spread(hash), |spot| spot.slot == slot) {
                 Ok(found) => drop(found.remove()),
                 Err(_) => unreachable!("an entry that is not free stands in the table"),
             }
-            self.free.push(hand);
+            self.free.push(slot);
+        }
+    }
+
+    fn entry(&mut self, slot: Slot) -> &mut Entry {
+        &mut self.chunks[slot.0 as usize / CHUNK][slot.0 as usize % CHUNK]
+    }
+
+    fn put(&mut self, entry: Entry) -> Slot {
+        if let Some(slot) = self.free.pop() {
+            *self.entry(slot) = entry;
+            return slot;
+        }
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let full = (self.chunks.len() - 1) * CHUNK;
+        let chunk = self.chunks.last_mut().expect("a chunk was just made sure of");
+        chunk.push(entry);
+        Slot(u32::try_from(full + chunk.len() - 1).expect("memory ends before slots do"))
+    }
+
+    /// Keeps what finds an article at once, where a history has become long.
+    fn index_if_long(&mut self, slot: Slot) {
+        let articles = &at(&self.chunks, slot).articles;
+        if articles.len() > SEARCHED {
+            let bytes_before = self.long.get(&slot).map_or(0, HashSet::allocation_size);
+            let index =
+                self.long.entry(slot).or_insert_with(|| articles.iter().copied().collect());
+            self.bytes = self.bytes + index.allocation_size() - bytes_before;
         }
     }
 }
@@ -205,33 +260,37 @@ impl Histories {
 impl Entry {
     fn free() -> Entry {
         Entry {
-            cell: Cell { user: User::from_decimal(0), channel: Channel(0) },
+            user: User::from_decimal(0),
+            articles: Vec::new(),
+            touched: Epoch(0),
+            channel: Channel(0),
+            versions: 0,
+            before: IDLE,
             state: State::Free,
             used: false,
-            versions: 0,
-            pins: 0,
-            extended: Epoch(0),
-            before: 0,
-            changed: Epoch(0),
-            articles: Vec::new(),
-            index: None,
         }
     }
 
-    fn index_if_long(&mut self) {
-        if self.index.is_none() && self.articles.len() > SEARCHED {
-            self.index = Some(Box::new(self.articles.iter().copied().collect()));
-        }
+    fn is_of(&self, cell: &Cell) -> bool {
+        self.user == cell.user && self.channel == cell.channel
     }
 
-    fn heap_bytes(&self) -> usize {
-        let index = self.index.as_ref().map_or(0, |index| index.allocation_size());
-        self.articles.capacity() * size_of::<Article>() + index + self.cell.user.heap_bytes()
+    fn bytes(&self) -> usize {
+        ENTRY_BYTES + self.user.heap_bytes() + self.articles.capacity() * size_of::<Article>()
     }
 }
 
-/// Where a cell is looked for. All cells of a worker share what [`route`] leaves when it is divided
-/// by the number of workers, so its bits are mixed once more.
-fn spot(cell: &Cell) -> u64 {
-    mix(route(cell).rotate_left(32))
+fn at(chunks: &[Vec<Entry>], slot: Slot) -> &Entry {
+    &chunks[slot.0 as usize / CHUNK][slot.0 as usize % CHUNK]
+}
+
+/// What is kept of a cell's hash. All cells of a worker share what [`route`] leaves when it is divided
+/// by the number of workers, so the other half is taken.
+fn hash(cell: &Cell) -> u32 {
+    (route(cell) >> 32) as u32
+}
+
+/// Makes the bits that the table looks at of what is kept.
+fn spread(hash: u32) -> u64 {
+    mix(u64::from(hash))
 }

@@ -111,9 +111,10 @@ impl Open {
     fn ask(mut self, histories: &mut Histories, asks: &mut Output<'_, Cell>) -> Complete {
         self.candidates.sort_by_key(|candidates: &Candidates| -> Place { candidates.place });
         let mut unknown = Vec::new();
+        let epoch = *self.ask.time();
         let mut session = asks.session(&self.ask);
         let candidates = self.candidates.into_iter().map(|Candidates { cell, neighbours, .. }| {
-            let (slot, new) = histories.touch(&cell);
+            let (slot, new) = histories.touch(&cell, epoch);
             if new {
                 session.give(cell);
             }
@@ -139,17 +140,13 @@ impl Complete {
     }
 
     fn recall(&mut self, histories: &mut Histories, recalls: &mut Output<'_, Recall>) {
-        let epoch = *self.recall.time();
         let mut extended = Vec::with_capacity(self.candidates.len());
         for (slot, neighbours) in &self.candidates {
-            if histories.extend(*slot, epoch, neighbours) {
+            if histories.extend(*slot, neighbours) {
                 extended.push(*slot);
             }
         }
         let versions = extended.into_iter().filter_map(|slot| histories.version(slot));
         recalls.session(&self.recall).give_iterator(versions);
-        for (slot, _) in &self.candidates {
-            histories.unpin(*slot);
-        }
     }
 }

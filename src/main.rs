@@ -6,9 +6,9 @@ use clap::Parser;
 use online_recall::cli::Cli;
 use online_recall::command::{self, Error};
 
-/// Keeps memory flat where many threads allocate and others free.
+/// Keeps memory flat where some threads allocate what others free; `.cargo/config.toml` tunes it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     exit_on_panic();

@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use dataflows::{Article, Channel};
 
+use crate::decode::ids;
+
 /// Writes a list as Python's `repr` does: `[116644, 18577]`.
 pub fn list(articles: &[Article]) -> String {
     let mut text = String::with_capacity(2 + articles.len() * 10);
@@ -46,38 +48,13 @@ fn blanks(text: &[u8]) -> &[u8] {
 }
 
 /// Reads an article's id: `0|-?[1-9][0-9]*` in the range of an `i64`.
-#[inline]
 pub fn article(text: &[u8]) -> Option<Article> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    let canonical = match digits {
-        [b'0'] => !negative,
-        [b'1'..=b'9', rest @ ..] => rest.len() < 19 && rest.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    if !canonical {
-        return None;
-    }
-    let magnitude =
-        digits.iter().fold(0u64, |number, digit| number * 10 + u64::from(digit - b'0'));
-    let id = if negative { 0i64.checked_sub_unsigned(magnitude) } else { magnitude.try_into().ok() };
-    id.map(Article)
+    ids::article(text).and_then(ids::whole)
 }
 
 /// Reads a channel: `0|[1-9][0-9]*` up to 2147483647.
-#[inline]
 pub fn channel(text: &[u8]) -> Option<Channel> {
-    let canonical = match text {
-        [b'0'] => true,
-        [b'1'..=b'9', rest @ ..] => rest.len() < 10 && rest.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    let number = text.iter().fold(0u64, |number, digit| {
-        number.wrapping_mul(10).wrapping_add(u64::from(digit.wrapping_sub(b'0')))
-    });
-    (canonical && number <= i32::MAX as u64).then_some(Channel(number as u32))
+    ids::channel(text).and_then(ids::whole)
 }
 
 /// Reads a timestamp in milliseconds: at most 15 digits.
