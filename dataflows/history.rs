@@ -18,7 +18,7 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use rustc_hash::FxBuildHasher;
 
 use crate::route::{mix, route};
-use crate::{Article, Cell, Channel, Epoch, History, Recall, User};
+use crate::{Article, Cell, Channel, Epoch, History, Recall, Ticket, User};
 
 /// Up to this length a history is searched one by one: it fits a few cache lines.
 const SEARCHED: usize = 48;
@@ -53,6 +53,13 @@ pub(crate) struct Histories {
 struct Spot {
     hash: u32,
     slot: Slot,
+}
+
+/// Where a cell may stand.
+#[derive(Clone, Copy)]
+pub(crate) struct Glance {
+    hash: u32,
+    slot: Option<Slot>,
 }
 
 struct Entry {
@@ -94,15 +101,29 @@ impl Histories {
         }
     }
 
+    /// Looks where a cell may stand: what [`Histories::touch`] wants to know beforehand.
+    ///
+    /// Nothing hangs on the answer but time. Asked for many cells in a row, the processor waits for all
+    /// of their memory at once, and not for one after another.
+    pub(crate) fn glance(&self, cell: &Cell) -> Glance {
+        let hash = hash(cell);
+        let spot = self.table.find(spread(hash), |spot| spot.hash == hash);
+        Glance { hash, slot: spot.map(|spot| spot.slot) }
+    }
+
     /// Finds or makes the entry of a cell, on behalf of an epoch. Says whether it is new: then it must
     /// be asked for.
-    pub(crate) fn touch(&mut self, cell: &Cell, epoch: Epoch) -> (Slot, bool) {
-        let hash = hash(cell);
+    pub(crate) fn touch(&mut self, cell: &Cell, glance: Glance, epoch: Epoch) -> (Slot, bool) {
+        let Glance { hash, slot } = glance;
         let chunks = &self.chunks;
-        let found = self
-            .table
-            .find(spread(hash), |spot| spot.hash == hash && at(chunks, spot.slot).is_of(cell));
-        if let Some(&Spot { slot, .. }) = found {
+        let is_of = |slot: &Slot| at(chunks, *slot).is_of(cell);
+        let found = slot.filter(is_of).or_else(|| {
+            let spot = self
+                .table
+                .find(spread(hash), |spot| spot.hash == hash && is_of(&spot.slot));
+            spot.map(|spot| spot.slot)
+        });
+        if let Some(slot) = found {
             let entry = self.entry(slot);
             entry.touched = epoch;
             entry.used = true;
@@ -130,13 +151,8 @@ impl Histories {
     ///
     /// If nobody asked.
     pub(crate) fn answer(&mut self, history: History) {
-        let History { cell, articles, versions } = history;
-        let hash = hash(&cell);
-        let chunks = &self.chunks;
-        let found = self
-            .table
-            .find(spread(hash), |spot| spot.hash == hash && at(chunks, spot.slot).is_of(&cell));
-        let slot = found.expect("an answer is for a cell that was asked for").slot;
+        let History { ticket: Ticket(slot), articles, versions } = history;
+        let slot = Slot(slot);
         let entry = self.entry(slot);
         assert!(entry.state == State::Asked, "a question is answered once");
         let before = entry.bytes();
@@ -162,6 +178,13 @@ impl Histories {
             entry.before = entry.articles.len() as u32;
         }
         let bytes_before = entry.bytes();
+        if entry.articles.is_empty() {
+            // A row names no neighbour twice.
+            entry.articles.extend_from_slice(articles);
+            self.bytes += entry.bytes() - bytes_before;
+            self.index_if_long(slot);
+            return first;
+        }
         let mut index = match entry.articles.len() > SEARCHED {
             true => self.long.get_mut(&slot),
             false => None,
@@ -254,6 +277,13 @@ impl Histories {
                 self.long.entry(slot).or_insert_with(|| articles.iter().copied().collect());
             self.bytes = self.bytes + index.allocation_size() - bytes_before;
         }
+    }
+}
+
+impl Slot {
+    /// What a question for the cell carries.
+    pub(crate) fn ticket(self) -> Ticket {
+        Ticket(self.0)
     }
 }
 

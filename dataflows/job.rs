@@ -14,7 +14,7 @@ use crate::hot::hot;
 use crate::new_article::new_article;
 use crate::recall::recall;
 use crate::similar::{Row, lookup, similar};
-use crate::{Cell, Epoch, History, Hit, HotIncrement, NewArticle, Recall, Settings};
+use crate::{Ask, Epoch, History, Hit, HotIncrement, NewArticle, Recall, Settings};
 
 /// What one worker feeds the dataflows with.
 ///
@@ -41,7 +41,7 @@ pub struct Outputs {
     /// What is recalled to the cells that this worker owns.
     pub recalls: Outbox<Recall>,
     /// The cells whose history this worker must be told.
-    pub asks: Outbox<Cell>,
+    pub asks: Outbox<Ask>,
     /// Where the outputs stand, on all workers together: what is below its frontier is final.
     pub probe: ProbeHandle<Epoch>,
 }

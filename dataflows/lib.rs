@@ -27,7 +27,7 @@ mod similar;
 pub use epoch::Epoch;
 pub use job::{Inputs, Outbox, Outputs, build};
 pub use model::{
-    Action, Article, Cell, Channel, History, Hit, HotIncrement, Neighbours, NewArticle, Order,
-    Place, Recall, Settings, User, UserBuffer, Weights, nearest,
+    Action, Article, Ask, Cell, Channel, History, Hit, HotIncrement, Neighbours, NewArticle, Order,
+    Place, Recall, Settings, Ticket, User, UserBuffer, Weights, nearest,
 };
 pub use similar::Row;

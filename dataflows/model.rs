@@ -185,11 +185,24 @@ pub struct Cell {
     pub channel: Channel,
 }
 
+/// A question for what stands in a cell of the history.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Ask {
+    /// The cell that is asked for.
+    pub cell: Cell,
+    /// What the answer must carry, so that it finds back.
+    pub ticket: Ticket,
+}
+
+/// A number that an answer brings back from its question; it means nothing to who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Ticket(pub(crate) u32);
+
 /// What stands in a cell of the history: the answer to a question for it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct History {
-    /// The cell that was asked for.
-    pub cell: Cell,
+    /// The ticket of the question.
+    pub ticket: Ticket,
     /// Every article of every version that counts, in any order, also more than once.
     pub articles: Vec<Article>,
     /// How many versions stand in the cell, whether they count or not.
@@ -278,7 +291,8 @@ impl Default for Settings {
 }
 
 /// Selects the `count` nearest of an article's neighbours, nearest first: by value in `order`, of
-/// equal values the smaller id first. A value that is no finite number is passed over.
+/// equal values the smaller id first. A value that is no finite number is passed over. The row must
+/// not name a neighbour twice.
 pub fn nearest(row: impl IntoIterator<Item = (Article, f64)>, count: usize, order: Order) -> Neighbours {
     let mut row: Vec<_> = row.into_iter().filter(|(_, value)| value.is_finite()).collect();
     row.sort_unstable_by(|(a, x), (b, y)| {

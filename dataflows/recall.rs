@@ -21,7 +21,7 @@ use timely::progress::Antichain;
 use crate::history::{Histories, Slot};
 use crate::route::route;
 use crate::similar::Candidates;
-use crate::{Cell, Epoch, History, Neighbours, Place, Recall};
+use crate::{Ask, Epoch, History, Neighbours, Place, Recall};
 
 /// Recalls, and asks for the histories that it needs and does not know.
 ///
@@ -32,7 +32,7 @@ pub(crate) fn recall<'scope>(
     candidates: StreamVec<'scope, Epoch, Candidates>,
     history: StreamVec<'scope, Epoch, History>,
     capacity: usize,
-) -> (StreamVec<'scope, Epoch, Recall>, StreamVec<'scope, Epoch, Cell>) {
+) -> (StreamVec<'scope, Epoch, Recall>, StreamVec<'scope, Epoch, Ask>) {
     let mut builder = OperatorBuilder::new("recall".to_owned(), candidates.scope());
     let to_owner = Exchange::new(|candidates: &Candidates| route(&candidates.cell));
     let mut candidates = builder.new_input(candidates, to_owner);
@@ -85,6 +85,9 @@ pub(crate) fn recall<'scope>(
     (recalled, asked)
 }
 
+/// How many cells are looked for at once: as many as the processor can wait for.
+const GLANCES: usize = 32;
+
 /// An epoch that may still get candidates.
 struct Open {
     recall: Capability<Epoch>,
@@ -108,22 +111,26 @@ impl Open {
         Open { recall, ask, candidates: Vec::new() }
     }
 
-    fn ask(mut self, histories: &mut Histories, asks: &mut Output<'_, Cell>) -> Complete {
+    fn ask(mut self, histories: &mut Histories, asks: &mut Output<'_, Ask>) -> Complete {
         self.candidates.sort_by_key(|candidates: &Candidates| -> Place { candidates.place });
         let mut unknown = Vec::new();
         let epoch = *self.ask.time();
         let mut session = asks.session(&self.ask);
-        let candidates = self.candidates.into_iter().map(|Candidates { cell, neighbours, .. }| {
-            let (slot, new) = histories.touch(&cell, epoch);
-            if new {
-                session.give(cell);
+        let mut candidates = Vec::with_capacity(self.candidates.len());
+        let mut glances = Vec::with_capacity(GLANCES);
+        for some in self.candidates.chunks(GLANCES) {
+            glances.extend(some.iter().map(|Candidates { cell, .. }| histories.glance(cell)));
+            for (Candidates { cell, neighbours, .. }, glance) in some.iter().zip(glances.drain(..)) {
+                let (slot, new) = histories.touch(cell, glance, epoch);
+                if new {
+                    session.give(Ask { cell: cell.clone(), ticket: slot.ticket() });
+                }
+                if !histories.is_known(slot) {
+                    unknown.push(slot);
+                }
+                candidates.push((slot, Neighbours::clone(neighbours)));
             }
-            if !histories.is_known(slot) {
-                unknown.push(slot);
-            }
-            (slot, neighbours)
-        });
-        let candidates = candidates.collect();
+        }
         Complete { recall: self.recall, candidates, unknown }
     }
 }

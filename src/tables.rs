@@ -2,7 +2,7 @@
 
 mod embedded;
 
-use dataflows::{Article, Cell, History};
+use dataflows::{Article, Ask, History};
 
 use crate::sink::Failed;
 
@@ -18,11 +18,11 @@ pub trait Tables: Send + Sync {
     /// If the table cannot be read as a whole.
     fn similar(&self, row: &mut dyn FnMut(Article, Vec<(Article, f64)>)) -> Result<(), Failed>;
 
-    /// Reads what stands in the cells of the history: one answer a cell, in any order. What was
+    /// Reads what stands in the cells of the history that are asked for: one answer a question, in any order. What was
     /// durable before the call is in it.
     ///
     /// # Errors
     ///
     /// Only those that trying again cannot mend.
-    fn history(&self, cells: Vec<Cell>) -> Result<Vec<History>, Failed>;
+    fn history(&self, asks: Vec<Ask>) -> Result<Vec<History>, Failed>;
 }

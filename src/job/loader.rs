@@ -4,12 +4,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 
 use crossbeam_channel::{Receiver, Sender};
-use dataflows::{Cell, History};
+use dataflows::{Ask, History};
 
 use super::{Error, Failure};
 use crate::tables::Tables;
 
-/// How many cells are read in one go: enough to be worth a hand-over, few enough to be spread.
+/// How many questions are answered in one go: enough to be worth a hand-over, few enough to be spread.
 const BATCH: usize = 512;
 
 /// The questions of all workers, and for each worker the answers that it has not taken.
@@ -22,7 +22,7 @@ pub(super) struct Loaders {
 struct Asks {
     worker: usize,
     thread: Thread,
-    cells: Vec<Cell>,
+    asks: Vec<Ask>,
 }
 
 impl Loaders {
@@ -33,14 +33,14 @@ impl Loaders {
         Loaders { asks: Mutex::new(Some(asks)), asked, answers }
     }
 
-    /// Asks for cells on behalf of a worker, on its thread.
-    pub(super) fn ask(&self, worker: usize, mut cells: Vec<Cell>) {
-        let asks = lock(&self.asks);
-        let Some(asks) = &*asks else { return };
-        while !cells.is_empty() {
-            let batch = cells.split_off(cells.len().saturating_sub(BATCH));
-            let batch = Asks { worker, thread: std::thread::current(), cells: batch };
-            asks.send(batch).expect("the receiver stands beside the sender");
+    /// Asks on behalf of a worker, on its thread.
+    pub(super) fn ask(&self, worker: usize, mut asks: Vec<Ask>) {
+        let to_loaders = lock(&self.asks);
+        let Some(to_loaders) = &*to_loaders else { return };
+        while !asks.is_empty() {
+            let batch = asks.split_off(asks.len().saturating_sub(BATCH));
+            let batch = Asks { worker, thread: std::thread::current(), asks: batch };
+            to_loaders.send(batch).expect("the receiver stands beside the sender");
         }
     }
 
@@ -51,8 +51,8 @@ impl Loaders {
 
     /// Answers until there will be no more questions.
     pub(super) fn run(&self, tables: &dyn Tables, failure: &Failure) {
-        for Asks { worker, thread, cells } in &self.asked {
-            match tables.history(cells) {
+        for Asks { worker, thread, asks } in &self.asked {
+            match tables.history(asks) {
                 Ok(histories) => {
                     lock(&self.answers[worker]).extend(histories);
                     thread.unpark();

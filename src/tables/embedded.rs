@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dataflows::{Article, Cell, History};
+use dataflows::{Article, Ask, Cell, History};
 
 use super::Tables;
 use crate::sink::Failed;
@@ -25,9 +25,9 @@ impl Embedded {
         Embedded { store, time }
     }
 
-    fn read(&self, cell: Cell) -> Result<History, Error> {
-        let mut history = History { cell, articles: Vec::new(), versions: 0 };
-        let Cell { user, channel } = &history.cell;
+    fn read(&self, Ask { cell, ticket }: Ask) -> Result<History, Error> {
+        let mut history = History { ticket, articles: Vec::new(), versions: 0 };
+        let Cell { user, channel } = &cell;
         let mut key = rows::cell(user, *channel, 0);
         // The versions of a cell are numbered without a gap, and to look for one that does not stand
         // costs less than to look for all that do.
@@ -76,7 +76,7 @@ impl Tables for Embedded {
         Ok(())
     }
 
-    fn history(&self, cells: Vec<Cell>) -> Result<Vec<History>, Failed> {
-        cells.into_iter().map(|cell| self.read(cell).map_err(Failed::from)).collect()
+    fn history(&self, asks: Vec<Ask>) -> Result<Vec<History>, Failed> {
+        asks.into_iter().map(|ask| self.read(ask).map_err(Failed::from)).collect()
     }
 }
