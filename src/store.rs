@@ -8,10 +8,12 @@
 
 mod load;
 pub mod rows;
+mod witness;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use fjall::config::{CompressionPolicy, PinningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -20,6 +22,8 @@ use serde::de::DeserializeOwned;
 use crate::ledger::Mark;
 use crate::source::{Range, Topic};
 use crate::source::files::Position;
+
+use witness::{Commits, Journals};
 
 pub use load::Loaded;
 pub(crate) use load::similar_value;
@@ -30,6 +34,7 @@ pub const VERSION: u32 = 1;
 
 const VERSION_FILE: &str = "VERSION";
 const VERSION_TEXT: &str = "online-recall store, version ";
+const DAMAGED_FILE: &str = "DAMAGED";
 const DATABASE: &str = "db";
 
 /// Why the store could not be opened, read or written.
@@ -94,6 +99,11 @@ pub enum Error {
 pub struct Store {
     dir: PathBuf,
     db: Database,
+    /// Held while the store is open.
+    #[expect(dead_code, reason = "a lock lasts as long as its file")]
+    lock: File,
+    /// How many batches were ever committed, and the file that says so. Taken by whoever commits.
+    commits: Mutex<(u64, Commits)>,
     /// Versions of recalls and histories.
     pub(crate) cells: Keyspace,
     pub(crate) hot: Keyspace,
@@ -108,6 +118,7 @@ pub struct Store {
 const MARK: &str = "mark";
 const REPLAY: &str = "replay";
 const LOADING: &str = "loading";
+const COMMITS: &str = "commits";
 
 impl Store {
     /// Opens the store in `dir`; makes it there, if the directory is empty or missing.
@@ -121,7 +132,8 @@ impl Store {
             fs::create_dir_all(dir).map_err(io("make"))?;
             // A start that was cut off before VERSION stood there leaves nothing but these behind.
             let foreign = fs::read_dir(dir).map_err(io("look into"))?.any(|entry| {
-                entry.is_ok_and(|entry| entry.file_name() != "VERSION.tmp")
+                let left = ["VERSION.tmp", "COMMITS"];
+                entry.is_ok_and(|entry| !left.iter().any(|name| entry.file_name() == *name))
             });
             if foreign {
                 return Err(Error::Foreign { dir: dir.to_owned() });
@@ -138,7 +150,22 @@ impl Store {
     /// If it cannot be had: see [`Error`].
     pub fn open(dir: &Path) -> Result<Store, Error> {
         check_version(dir)?;
-        let db = Database::builder(dir.join(DATABASE))
+        let damaged = |what| Error::Damaged { dir: dir.to_owned(), what };
+        let io = |attempt| failed(dir, attempt);
+        let database = dir.join(DATABASE);
+        let commits = Commits::open(dir).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => damaged("its file COMMITS is missing".to_owned()),
+            _ => io("open")(error),
+        })?;
+        // Held from here on: the journals must not be those of another process at work.
+        let lock = File::open(dir.join(VERSION_FILE)).map_err(io("open"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(Error::InUse { dir: dir.to_owned() }),
+            Err(fs::TryLockError::Error(error)) => return Err(io("lock")(error)),
+        }
+        let journals = Journals::closed(&database, dir).map_err(io("open"))?;
+        let db = Database::builder(&database)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
             .worker_threads(1)
@@ -147,8 +174,15 @@ impl Store {
         let keyspace = |name, memtable| {
             db.keyspace(name, || options(memtable)).map_err(|error| Error::of(dir, "open", error))
         };
-        let store = Store {
+        if let Some(what) = journals.shortened().map_err(io("open"))? {
+            // Said once more whenever it is opened: the database itself does not know any more.
+            fs::write(dir.join(DAMAGED_FILE), &what).map_err(io("open"))?;
+            return Err(damaged(what));
+        }
+        let mut store = Store {
             dir: dir.to_owned(),
+            lock,
+            commits: Mutex::new((0, commits)),
             cells: keyspace("cells", 8 << 20)?,
             hot: keyspace("hot", 2 << 20)?,
             new: keyspace("new", 2 << 20)?,
@@ -159,8 +193,25 @@ impl Store {
             staged: keyspace("staged", 8 << 20)?,
             db: db.clone(),
         };
+        store.check_commits()?;
         store.finish_loading()?;
         Ok(store)
+    }
+
+    fn check_commits(&mut self) -> Result<(), Error> {
+        let known: u64 = self.row(&self.ledger, COMMITS)?.unwrap_or(0);
+        let damaged = |what| Error::Damaged { dir: self.dir.clone(), what };
+        let (count, commits) = self.commits.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let witnessed = commits.get().map_err(failed(&self.dir, "open"))?;
+        let witnessed =
+            witnessed.ok_or_else(|| damaged("its file COMMITS is not readable".to_owned()))?;
+        if known < witnessed {
+            return Err(damaged(format!(
+                "its journal ends after batch {known}, though {witnessed} were durable"
+            )));
+        }
+        *count = known;
+        Ok(())
     }
 
     /// The directory that it stands in.
@@ -261,8 +312,13 @@ impl Store {
     }
 
     /// Makes a batch durable.
-    pub(crate) fn commit(&self, batch: fjall::OwnedWriteBatch) -> Result<(), Error> {
-        batch.commit().map_err(|error| Error::of(&self.dir, "write to", error))
+    pub(crate) fn commit(&self, mut batch: fjall::OwnedWriteBatch) -> Result<(), Error> {
+        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = commits.0 + 1;
+        batch.insert(&self.ledger, COMMITS, encode(&next));
+        batch.commit().map_err(|error| Error::of(&self.dir, "write to", error))?;
+        commits.0 = next;
+        commits.1.put(next).map_err(failed(&self.dir, "write to"))
     }
 
     /// Adds to a batch that the mark moves, and what is known of replays.
@@ -374,7 +430,11 @@ fn check_version(dir: &Path) -> Result<(), Error> {
     };
     let found = text.strip_prefix(VERSION_TEXT).and_then(|number| number.trim_end().parse().ok());
     match found {
-        Some(VERSION) => Ok(()),
+        Some(VERSION) => match fs::read_to_string(dir.join(DAMAGED_FILE)) {
+            Ok(what) => Err(Error::Damaged { dir: dir.to_owned(), what }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed(dir, "open")(error)),
+        },
         Some(found) if found > VERSION => Err(Error::Newer { dir: dir.to_owned(), found }),
         _ => {
             let what = format!("its file {VERSION_FILE} does not say a version");
@@ -384,12 +444,13 @@ fn check_version(dir: &Path) -> Result<(), Error> {
 }
 
 fn write_version(dir: &Path) -> io::Result<()> {
+    Commits::create(dir)?;
     let (temporary, place) = (dir.join("VERSION.tmp"), dir.join(VERSION_FILE));
-    let mut file = fs::File::create(&temporary)?;
+    let mut file = File::create(&temporary)?;
     writeln!(file, "{VERSION_TEXT}{VERSION}")?;
     file.sync_all()?;
     fs::rename(&temporary, &place)?;
-    fs::File::open(dir)?.sync_all()
+    File::open(dir)?.sync_all()
 }
 
 impl Error {
