@@ -13,8 +13,9 @@ mod witness;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use fjall::compaction::Leveled;
 use fjall::config::{CompressionPolicy, PinningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use serde::de::DeserializeOwned;
@@ -401,10 +402,13 @@ impl Store {
 }
 
 /// Blocks that were read lately, of all keyspaces together.
-const CACHE_BYTES: u64 = 16 << 20;
+const CACHE_BYTES: u64 = 6 << 20;
 
 /// The least that fjall takes: a keyspace that is seldom flushed keeps old journals alive.
 const JOURNAL_BYTES: u64 = 64 << 20;
+
+/// How large a table grows: to write one takes memory in proportion.
+const TABLE_BYTES: u64 = 8 << 20;
 
 /// Filters and indexes stay in memory: most look-ups are for what does not stand, and end there.
 /// Nothing is compressed: keys and values are dense, and it saves a third of the time.
@@ -414,6 +418,7 @@ fn options(memtable: u64) -> KeyspaceCreateOptions {
         .data_block_compression_policy(CompressionPolicy::disabled())
         .filter_block_pinning_policy(PinningPolicy::all(true))
         .index_block_pinning_policy(PinningPolicy::all(true))
+        .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES)))
 }
 
 fn failed(dir: &Path, attempt: &'static str) -> impl Fn(io::Error) -> Error {

@@ -23,7 +23,7 @@ use crate::store::Store;
 use crate::{sink, tables};
 
 /// How many bytes of histories stay in memory beside those of the epochs in flight.
-const HISTORY_BYTES: usize = 48 << 20;
+const HISTORY_BYTES: usize = 64 << 20;
 
 pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
     let begun = Instant::now();
