@@ -82,6 +82,63 @@ pub struct Chunk {
     pub lines: Vec<u8>,
 }
 
+impl Chunk {
+    /// Its records, in order: each without the end of its line and the timestamp before it.
+    pub fn records(&self) -> Records<'_> {
+        Records { partition: self.partition.ordinal, offset: self.first, rest: &self.lines }
+    }
+}
+
+/// The records of a [`Chunk`], in order.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    partition: u32,
+    /// The offset of the next one.
+    offset: u64,
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'a>> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let (line, rest) = match memchr::memchr(b'\n', self.rest) {
+            Some(end) => (&self.rest[..end], &self.rest[end + 1..]),
+            None => (self.rest, &self.rest[..0]),
+        };
+        let place = Place { partition: self.partition, offset: self.offset };
+        self.rest = rest;
+        self.offset += 1;
+        let (timestamp, bytes) = split_timestamp(line.strip_suffix(b"\r").unwrap_or(line));
+        Some(Record { place, timestamp, bytes })
+    }
+}
+
+/// Takes off what Kafka's console consumer prints before a record; a line that does not begin so, to
+/// the letter, is a record as it stands.
+#[inline]
+fn split_timestamp(line: &[u8]) -> (Option<u64>, &[u8]) {
+    let stamped = match line.first() {
+        Some(b'C') => line.strip_prefix(b"CreateTime:"),
+        Some(b'L') => line.strip_prefix(b"LogAppendTime:"),
+        Some(b'N') => return (None, line.strip_prefix(b"NO_TIMESTAMP\t").unwrap_or(line)),
+        _ => None,
+    };
+    stamped.and_then(milliseconds).map_or((None, line), |(ms, record)| (Some(ms), record))
+}
+
+/// Splits `[0-9]{1,15}`, a tab and the rest.
+fn milliseconds(stamped: &[u8]) -> Option<(u64, &[u8])> {
+    let digits = stamped.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let record = stamped[digits..].strip_prefix(b"\t")?;
+    let number = |ms, digit: &u8| ms * 10 + u64::from(digit - b'0');
+    (1..=15).contains(&digits).then(|| (stamped[..digits].iter().fold(0, number), record))
+}
+
 /// How far an epoch reaches in one partition: the half-open range `from..to` of offsets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
@@ -106,9 +163,65 @@ pub struct Cut {
     pub ranges: Vec<Range>,
 }
 
-impl Chunk {
-    /// The records.
-    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        std::iter::empty()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(lines: &[u8]) -> Vec<(u64, Option<u64>, Vec<u8>)> {
+        let partition =
+            Partition { topic: Topic::Clicks, name: b"a".to_vec(), separator: b':', ordinal: 3 };
+        let chunk = Chunk {
+            epoch: Epoch(1),
+            partition: Arc::new(partition),
+            first: 7,
+            lines: lines.to_vec(),
+        };
+        let split = |record: Record<'_>| {
+            assert_eq!(record.place.partition, 3);
+            (record.place.offset, record.timestamp, record.bytes.to_vec())
+        };
+        chunk.records().map(split).collect()
+    }
+
+    #[test]
+    fn every_line_is_a_record_also_an_empty_one_and_an_unended_one() {
+        let found = records(b"a\n\n\r\nb");
+        let bytes: Vec<(u64, &[u8])> = found.iter().map(|(at, _, it)| (*at, &it[..])).collect();
+        assert_eq!(bytes, [(7, &b"a"[..]), (8, b""), (9, b""), (10, b"b")]);
+        assert!(records(b"").is_empty());
+    }
+
+    #[test]
+    fn one_carriage_return_belongs_to_the_end_of_a_line() {
+        for (line, record) in
+            [(&b"a\r\n"[..], &b"a"[..]), (b"a\r", b"a"), (b"a\r\r\n", b"a\r"), (b"a\rb\n", b"a\rb")]
+        {
+            assert_eq!(records(line), [(7, None, record.to_vec())]);
+        }
+    }
+
+    #[test]
+    fn a_timestamp_is_taken_off_only_where_it_is_one_to_the_letter() {
+        for (line, timestamp, record) in [
+            ("CreateTime:1554891332000\t{}", Some(1_554_891_332_000), "{}"),
+            ("LogAppendTime:0\t18,5", Some(0), "18,5"),
+            ("CreateTime:007\t", Some(7), ""),
+            ("CreateTime:999999999999999\ta", Some(999_999_999_999_999), "a"),
+            ("NO_TIMESTAMP\ta\tb", None, "a\tb"),
+            ("CreateTime:1\tCreateTime:2\tb", Some(1), "CreateTime:2\tb"),
+            ("CreateTime:1000000000000000\ta", None, "CreateTime:1000000000000000\ta"),
+            ("CreateTime:\ta", None, "CreateTime:\ta"),
+            ("CreateTime:-1\ta", None, "CreateTime:-1\ta"),
+            ("CreateTime:1 a", None, "CreateTime:1 a"),
+            ("CreateTime:1", None, "CreateTime:1"),
+            ("createTime:1\ta", None, "createTime:1\ta"),
+            (" CreateTime:1\ta", None, " CreateTime:1\ta"),
+            ("LogAppendTime:1x\ta", None, "LogAppendTime:1x\ta"),
+            ("NO_TIMESTAMP:1\ta", None, "NO_TIMESTAMP:1\ta"),
+            ("NO_TIMESTAMP", None, "NO_TIMESTAMP"),
+        ] {
+            let expected = [(7, timestamp, record.as_bytes().to_vec())];
+            assert_eq!(records(format!("{line}\r\n").as_bytes()), expected, "{line}");
+        }
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
     let paths = |names: &[std::ffi::OsString]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
     let plan = Plan::new(&paths(&args.clicks), &paths(&args.articles), store.positions()?)?;
     for skipped in plan.skipped() {
-        log::info!("{skipped}");
+        log::info!("skipped: path={} reason={}", skipped.path.display(), skipped.why);
     }
     for renamed in plan.renamed() {
         let (from, to) = (renamed.from.display(), renamed.to.display());
@@ -156,7 +156,7 @@ impl Progress {
         }
         let (done, until) = mpsc::channel::<()>();
         std::thread::scope(|threads| {
-            threads.spawn(|| {
+            threads.spawn(move || {
                 let bar = self.style(bar);
                 let tick = Duration::from_millis(100);
                 while until.recv_timeout(tick) == Err(mpsc::RecvTimeoutError::Timeout) {

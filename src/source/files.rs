@@ -1,12 +1,33 @@
 //! The source of records in log files.
+//!
+//! ```text
+//!  arguments ──inputs──▶ files, in order ──identity──▶ plan: which, from where on
+//!                                                        │
+//!              ┌──────────── a thread a topic ───────────┴─┐        the caller's thread
+//!              │ opened: seek, or unpack up to the place   │
+//!              │ blocks: whole lines, 256 KiB              ├──────▶ epochs: N lines a topic ──▶ feed
+//!              └───────────────────────────────────────────┘ few blocks
+//! ```
+//!
+//! A [`Plan`] judges all files before a record is read (*nothing-lost*: a file that changed where it
+//! had been read stops the run while nothing is applied). A file goes on where its [`Position`] says,
+//! which every range of a cut carries, so a run that was killed goes on at the last mark with the
+//! epochs that it would have cut (*replayable*).
 
-use serde::{Deserialize, Serialize};
+mod blocks;
+mod epochs;
+mod error;
+mod identity;
+mod inputs;
+mod known;
+mod opened;
+mod plan;
+mod trail;
 
-/// How far a file has been read, and by what it is known again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    /// How many lines have been read.
-    pub lines: u64,
-    /// How many bytes, unpacked, they take.
-    pub bytes: u64,
-}
+#[cfg(test)]
+mod tests;
+
+pub use error::{Change, Error};
+pub use identity::Position;
+pub use inputs::{Skipped, Why};
+pub use plan::{Plan, Renamed};

@@ -1,0 +1,218 @@
+//! A file that stands open at the place from which it is read on.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flate2::read::MultiGzDecoder;
+
+use super::blocks::Blocks;
+use super::error::{Change, Error};
+use super::identity::{COMPARED, Position};
+use super::inputs::STDIN;
+use super::trail::{Tail, Trail};
+
+/// How much is read of a packed file at once, and of the part of a file that is only passed.
+const STEP: usize = 64 << 10;
+
+/// A file, open where its new lines begin.
+pub(super) struct Opened {
+    body: Body,
+    there: fs::Metadata,
+    stdin: bool,
+    /// What lies behind: where the file stands.
+    pub trail: Trail,
+    /// The first bytes beyond, up to 4 KiB: none, if nothing is new.
+    pub ahead: Vec<u8>,
+    /// What befell the reading of the bytes ahead, after those that are there.
+    pub failure: Option<io::Error>,
+    /// How many bytes of the file, packed where it is packed, lie behind.
+    pub behind: u64,
+}
+
+enum Body {
+    Plain(File),
+    Packed { unpacked: Box<MultiGzDecoder<BufReader<Counted>>>, taken: Arc<AtomicU64> },
+}
+
+/// Why a file cannot be brought to a place.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error(transparent)]
+    Unreadable(#[from] io::Error),
+    #[error(transparent)]
+    Changed(#[from] Change),
+}
+
+impl Refusal {
+    pub fn of(self, path: &Path, known_as: Option<&Path>) -> Error {
+        match self {
+            Refusal::Unreadable(source) => Error::Open { path: path.to_owned(), source },
+            Refusal::Changed(change) => Error::Changed {
+                path: path.to_owned(),
+                known_as: known_as.map(Path::to_owned),
+                change,
+            },
+        }
+    }
+}
+
+impl Opened {
+    /// Opens a file at its beginning, or, if it is known, where it had been read to, having made sure
+    /// that it is still the file that was read.
+    ///
+    /// What is packed, or comes through a pipe, is read up to there.
+    pub fn at(path: &Path, known: Option<&Position>) -> Result<Opened, Refusal> {
+        let mut opened = Opened::open(path)?;
+        match known {
+            Some(known) => {
+                opened.go_to(known)?;
+                opened.behind = opened.body.taken().unwrap_or(opened.trail.bytes);
+            }
+            None => opened.look_ahead(),
+        }
+        Ok(opened)
+    }
+
+    fn open(path: &Path) -> io::Result<Opened> {
+        let stdin = path.as_os_str() == STDIN;
+        let file = if stdin {
+            File::from(io::stdin().as_fd().try_clone_to_owned()?)
+        } else {
+            File::open(path)?
+        };
+        let there = file.metadata()?;
+        let body = if path.as_os_str().as_bytes().ends_with(b".gz") {
+            let taken = Arc::new(AtomicU64::new(0));
+            let counted = Counted { file, taken: Arc::clone(&taken) };
+            let packed = BufReader::with_capacity(STEP, counted);
+            Body::Packed { unpacked: Box::new(MultiGzDecoder::new(packed)), taken }
+        } else {
+            Body::Plain(file)
+        };
+        let trail = Trail::default();
+        Ok(Opened { body, there, stdin, trail, ahead: Vec::new(), failure: None, behind: 0 })
+    }
+
+    /// Whether it comes through a pipe or the like: it can be read once.
+    pub fn is_stream(&self) -> bool {
+        self.stdin || !self.there.is_file()
+    }
+
+    /// Whether the way to where it stands had to be read.
+    pub fn is_far(&self) -> bool {
+        matches!(self.body, Body::Packed { .. }) && self.trail.bytes > 0
+    }
+
+    /// The file itself, as the system names it.
+    pub fn there(&self) -> &fs::Metadata {
+        &self.there
+    }
+
+    /// How many bytes, packed where it is packed, lie ahead; unknown of a stream.
+    pub fn left(&self) -> Option<u64> {
+        (!self.is_stream()).then(|| self.there.len().saturating_sub(self.behind))
+    }
+
+    /// Its length, if it is packed and at rest.
+    pub fn packed(&self) -> Option<u64> {
+        let packed = matches!(self.body, Body::Packed { .. }) && !self.is_stream();
+        packed.then_some(self.there.len())
+    }
+
+    /// Whether there is anything to read.
+    pub fn has_more(&self) -> bool {
+        !self.ahead.is_empty() || self.failure.is_some()
+    }
+
+    /// Turns to reading, and to what counts the packed bytes taken.
+    pub fn into_blocks(self) -> (Blocks<Box<dyn Read + Send>>, Option<Arc<AtomicU64>>) {
+        // Boxed as what they are: files read into memory that was never written, a `Body` could not.
+        let (rest, taken): (Box<dyn Read + Send>, _) = match self.body {
+            Body::Plain(file) => (Box::new(file), None),
+            Body::Packed { unpacked, taken } => (unpacked, Some(taken)),
+        };
+        (Blocks::new(self.ahead, rest, self.failure), taken)
+    }
+
+    fn go_to(&mut self, known: &Position) -> Result<(), Refusal> {
+        self.pass_to(known.compared())?;
+        known.judge_head(self.trail.head())?;
+        if known.packed.is_some() && known.packed == self.packed() {
+            return Ok(());
+        }
+        // Between the first bytes and the last ones a plain file need not be read.
+        let unseen = known.bytes.saturating_sub(2 * COMPARED);
+        if unseen > 0
+            && !self.is_stream()
+            && let Body::Plain(file) = &mut self.body
+        {
+            known.judge_length(self.there.len(), known.bytes)?;
+            file.seek(SeekFrom::Start(COMPARED + unseen))?;
+            self.trail.pass_unseen(unseen, Tail::default());
+        }
+        self.pass_to(known.bytes)?;
+        known.judge_length(self.trail.bytes, known.bytes)?;
+        known.judge_tail(self.trail.tail())?;
+        self.trail.lines = known.lines;
+        self.look_ahead();
+        let ending = known.judge_rest(self.trail.tail().last().copied(), &self.ahead)?;
+        self.trail.pass(&self.ahead[..ending]);
+        self.ahead.drain(..ending);
+        Ok(())
+    }
+
+    /// Passes all bytes up to this one, or the end.
+    fn pass_to(&mut self, end: u64) -> io::Result<()> {
+        let mut passed = Vec::new();
+        while self.trail.bytes < end {
+            passed.clear();
+            self.body.read((end - self.trail.bytes).min(STEP as u64), &mut passed)?;
+            if passed.is_empty() {
+                break;
+            }
+            self.trail.pass(&passed);
+        }
+        Ok(())
+    }
+
+    fn look_ahead(&mut self) {
+        self.failure = self.body.read(COMPARED, &mut self.ahead).err();
+    }
+}
+
+impl Body {
+    /// Reads so many bytes, fewer only at the end.
+    fn read(&mut self, number: u64, bytes: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Body::Plain(file) => file.take(number).read_to_end(bytes),
+            Body::Packed { unpacked, .. } => unpacked.take(number).read_to_end(bytes),
+        }
+    }
+
+    /// How many packed bytes have been taken.
+    fn taken(&self) -> Option<u64> {
+        match self {
+            Body::Plain(_) => None,
+            Body::Packed { taken, .. } => Some(taken.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// A file that counts what is taken from it.
+struct Counted {
+    file: File,
+    taken: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let number = self.file.read(bytes)?;
+        self.taken.fetch_add(number as u64, Ordering::Relaxed);
+        Ok(number)
+    }
+}
