@@ -1,6 +1,7 @@
 //! Runs the program, and judges how it ended.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -71,7 +72,6 @@ pub fn outcome_of(child: Child, shown: String) -> Outcome {
 }
 
 /// How a run of the program ended.
-#[derive(Debug)]
 pub struct Outcome {
     /// The command.
     pub shown: String,
@@ -120,5 +120,13 @@ impl Outcome {
         let text = self.text();
         assert_eq!(text.matches('\n').count(), 1, "{self:#?}");
         serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outcome { shown, status, printed, log } = self;
+        let printed = String::from_utf8_lossy(printed);
+        write!(f, "{shown}\n{status}; it printed\n{printed}\nand logged\n{log}")
     }
 }

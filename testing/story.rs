@@ -45,6 +45,8 @@ pub struct Story {
     runs: Vec<Run>,
     /// The logs as they are in the end.
     logs: Vec<Log>,
+    /// Every path that any log has had, without `.gz`.
+    paths: HashSet<String>,
 }
 
 /// A file of a table, and the option that loads it.
@@ -97,6 +99,7 @@ impl Story {
             plan: json!({ "runs": [], "settings": {} }),
             runs: Vec::new(),
             logs: Vec::new(),
+            paths: HashSet::new(),
         };
         for (clicks, topic) in [(true, "clicks"), (false, "articles")] {
             for piece in plan["runs"][0][topic].as_array().unwrap() {
@@ -206,16 +209,12 @@ impl Story {
             changes.push(Change::Remove(name.clone()));
         }
         let folder = if it.clicks { "clicks" } else { "articles" };
-        let taken: HashSet<_> = self.logs.iter().filter_map(|log| log.name.clone()).collect();
-        let name = loop {
-            let end = *random.one_of(&["", "", ".gz"]);
-            let name = format!("{folder}/{}{end}", random.one_of(&NAMES));
-            // One that differs only by its packing is left free.
-            let bare = name.trim_end_matches(".gz").to_owned();
-            if !taken.contains(&bare) && !taken.contains(&(bare + ".gz")) {
-                break name;
-            }
-        };
+        // A path that was known once stays that file's, whatever its packing.
+        let mut path = format!("{folder}/{}", random.one_of(&NAMES));
+        while !self.paths.insert(path.clone()) {
+            path = format!("{folder}/{}{}", random.below(100), random.one_of(&NAMES));
+        }
+        let name = path + *random.one_of(&["", "", ".gz"]);
         self.logs[log].name = Some(name);
     }
 
