@@ -20,6 +20,7 @@ use fjall::config::{CompressionPolicy, PinningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use serde::de::DeserializeOwned;
 
+use crate::failpoint;
 use crate::ledger::Mark;
 use crate::source::{Range, Topic};
 use crate::source::files::Position;
@@ -140,6 +141,7 @@ impl Store {
                 return Err(Error::Foreign { dir: dir.to_owned() });
             }
             write_version(dir).map_err(io("write the version of"))?;
+            failpoint::reach("version-written");
         }
         Store::open(dir)
     }
@@ -173,6 +175,7 @@ impl Store {
             .open()
             .map_err(|error| Error::of(dir, "open", error))?;
         let keyspace = |name, memtable| {
+            failpoint::reach("keyspace");
             db.keyspace(name, || options(memtable)).map_err(|error| Error::of(dir, "open", error))
         };
         if let Some(what) = journals.shortened().map_err(io("open"))? {

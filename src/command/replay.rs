@@ -18,7 +18,7 @@ use crate::decode::Reason;
 use crate::job::Job;
 use crate::ledger::Mark;
 use crate::source::Feed;
-use crate::source::files::Plan;
+use crate::source::files::{self, Plan};
 use crate::store::Store;
 use crate::{sink, tables};
 
@@ -65,7 +65,11 @@ pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
 
     let interrupts = Interrupts::listen(Arc::clone(&feed))?;
     let reached = progress.shown_during(|| {
-        job.run(mark.clone(), tables, outside, (feed, cuts), |feed| plan.read(feed, records))
+        job.run(mark.clone(), tables, outside, (feed, cuts), |feed| match plan.read(feed, records) {
+            // Whoever has stopped the job knows why.
+            Err(files::Error::Stopped(_)) => Ok(()),
+            read => read,
+        })
     });
     let signal = interrupts.end();
     let reached = reached?;

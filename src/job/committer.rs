@@ -32,11 +32,13 @@ impl<O: Ledger + Sink> Committer<O> {
         shares: &Receiver<Share>,
         failure: &Failure,
     ) -> Mark {
-        let mut cuts = cuts.clone();
-        let mut ended = false;
+        let (mut cuts, mut shares) = (cuts.clone(), shares.clone());
+        let (mut all_cut, mut all_shared) = (false, false);
         let mut bound: VecDeque<Binding> = VecDeque::new();
         let mut waiting: BTreeMap<Epoch, Vec<Share>> = BTreeMap::new();
-        while !ended || !bound.is_empty() {
+        // Whichever channel ends first, the other may still hold what belongs to an epoch. Where the
+        // workers stopped early, what is bound and not done stays so.
+        while !(all_cut && (all_shared || bound.is_empty())) {
             select! {
                 recv(cuts) -> cut => match cut {
                     Ok(cut) => {
@@ -50,14 +52,16 @@ impl<O: Ledger + Sink> Committer<O> {
                         }
                     }
                     Err(_) => {
-                        ended = true;
+                        all_cut = true;
                         cuts = never();
                     }
                 },
                 recv(shares) -> share => match share {
                     Ok(share) => waiting.entry(share.epoch).or_default().push(share),
-                    // The workers have stopped: what is bound and not done stays so.
-                    Err(_) => return self.mark,
+                    Err(_) => {
+                        all_shared = true;
+                        shares = never();
+                    }
                 },
             }
             while let Some(binding) = bound.front()

@@ -11,6 +11,7 @@ use timely::worker::Worker;
 use super::loader::Loaders;
 use super::{Error, Failure, Job};
 use crate::decode::{self, KEPT_OF_TOO_LONG};
+use crate::failpoint;
 use crate::sink::{DeadLetter, Share};
 use crate::source::{Chunk, Feed, Next, Topic};
 use crate::tables::Tables;
@@ -206,6 +207,7 @@ impl State<'_> {
             share.new = self.outputs.new.take(share.epoch);
             share.recalls = self.outputs.recalls.take(share.epoch);
             share.totals.recalls = share.recalls.len() as u64;
+            failpoint::reach("share");
             if self.plan.shares.send(share).is_err() {
                 // The committer has failed, and has said so: the feed is stopped.
                 return true;

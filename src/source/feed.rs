@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 use dataflows::Epoch;
 
 use super::{Chunk, Cut};
+use crate::failpoint;
 
 /// How many bytes of records may wait in the queue; one chunk always may.
 const QUEUE_BYTES: usize = 4 << 20;
@@ -108,6 +109,7 @@ impl Feed {
         // Told before the workers are: whoever applies an epoch knows what it is. Never waits, since
         // the channel is unbounded; the number of epochs in flight is what bounds it.
         cuts.send(cut).map_err(|_| Stopped)?;
+        failpoint::reach("cut-sent");
         state.open = epoch.next();
         wake(&state);
         Ok(())

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rows::{self, List, SimilarRow, Version, encode};
 use super::{LOADING, REPLAY, Store};
+use crate::failpoint;
 use crate::text;
 
 /// The longest line of a table.
@@ -118,7 +119,7 @@ impl Store {
         let mut batch = self.batch();
         batch.insert(&self.ledger, LOADING, encode(&loading));
         self.commit(batch)?;
-        crate::failpoint::reach("load-staged");
+        failpoint::reach("load-staged");
         self.finish_loading()?;
         Ok(loaded)
     }
@@ -129,14 +130,16 @@ impl Store {
             return self.drop_staged();
         };
         self.replace_similar()?;
-        crate::failpoint::reach("load-similar-replaced");
+        failpoint::reach("load-similar-replaced");
         self.replace_histories()?;
+        failpoint::reach("load-histories-replaced");
         let mut replay = self.replay()?;
         replay.loaded_until = replay.loaded_until.max(loading.loaded_until);
         let mut batch = self.batch();
         batch.insert(&self.ledger, REPLAY, encode(&replay));
         batch.remove(&self.ledger, LOADING);
         self.commit(batch)?;
+        failpoint::reach("load-done");
         self.drop_staged()
     }
 
@@ -217,9 +220,11 @@ impl Store {
             batch.insert(&self.staged, key, value);
             if batch.len() == BATCH {
                 self.commit(std::mem::replace(&mut batch, self.batch()))?;
+                failpoint::reach("load-staging");
             }
         }
         self.commit(batch)?;
+        failpoint::reach("load-staging");
         Ok(number)
     }
 
