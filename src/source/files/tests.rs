@@ -50,7 +50,6 @@ impl Ledger {
             let reading = scope.spawn(|| {
                 let result = plan.read(&feed, NonZeroU64::new(records).unwrap());
                 done.store(true, Ordering::SeqCst);
-                feed.stop();
                 result
             });
             let mut chunks = Vec::new();
