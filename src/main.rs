@@ -33,6 +33,7 @@ fn main() -> ExitCode {
 }
 
 /// Ends the process when any of its threads panics: the others would wait for that one for ever.
+#[expect(clippy::disallowed_methods, reason = "where the process ends is said in this file")]
 fn exit_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

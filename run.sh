@@ -1,0 +1,213 @@
+#!/usr/bin/env bash
+# Everything that one does with this repository. `./run.sh --help` says what.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+usage() {
+    cat <<'END'
+usage: ./run.sh COMMAND
+
+  replay [ARGS…]   run the job over a small day of clicks and show what it recommends;
+                   with ARGS, `online-recall replay ARGS…`
+  test [--all]     test everything, level by level; --all: the long runs too
+  check            format, lints, documentation, dependencies
+  bench [ARGS…]    measure, as benches/RESULTS.md shows it
+
+As root on Debian or Ubuntu, what is missing (a C compiler, Python, Rust) is installed by apt-get;
+elsewhere it is named. Logs go to standard error.
+END
+}
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "run.sh: $*"; exit 1; }
+
+# ---- What must be there -------------------------------------------------------------------------
+
+rust_wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+
+has_rust() {
+    local found
+    found=$(cargo --version 2>/dev/null && rustc --version 2>/dev/null) || return 1
+    while read -r _ version _; do
+        printf '%s\n' "$rust_wanted" "$version" | sort --version-sort --check=quiet || return 1
+    done <<<"$found"
+}
+
+# Makes sure of a C compiler and Rust, and of the programs that are named.
+need() {
+    # Where rustup puts cargo, for shells that were not told.
+    PATH=$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
+    local missing=() packages=() program
+    if ! command -v cc >/dev/null || [[ ! -e /usr/include/stdio.h ]]; then
+        missing+=("a C compiler") packages+=(gcc libc6-dev)
+    fi
+    # The allocator is built by make, the fuzzer by a C++ compiler.
+    for program in make g++ "$@"; do
+        command -v "$program" >/dev/null || { missing+=("$program"); packages+=("$program"); }
+    done
+    # Debian's own rustc is too old; what it builds its browsers with is not. Crates come by https.
+    has_rust || { missing+=("Rust $rust_wanted or newer"); packages+=(rustc-web cargo-web ca-certificates); }
+    [[ ${#missing[@]} -gt 0 ]] || return 0
+
+    local list
+    list=$(printf ', %s' "${missing[@]}")
+    list=${list:2}
+    if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+        die "missing: $list (as root on Debian this is installed for you; Rust elsewhere: https://rustup.rs)"
+    fi
+    say "installing: $list"
+    DEBIAN_FRONTEND=noninteractive apt-get update --quiet=2 >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends "${packages[@]}" >&2 ||
+        die "cannot install ${packages[*]}; Rust $rust_wanted or newer is also had from https://rustup.rs"
+    # An older Rust, found before, must not hide the new one.
+    PATH=/usr/bin:$PATH
+    hash -r
+    has_rust || die "Rust $rust_wanted or newer is not in Debian's rustc-web here; get it from https://rustup.rs"
+}
+
+build() {
+    need "$@"
+    cargo build --release --locked >&2
+}
+
+# ---- replay -------------------------------------------------------------------------------------
+
+replay() {
+    build
+    local online_recall=${CARGO_TARGET_DIR:-target}/release/online-recall
+    [[ $# -eq 0 ]] || exec "$online_recall" replay "$@"
+
+    local from=fixtures/small store=var/replay
+    # The histories are there once, before the first click; a load would replace what came since.
+    if [[ ! -e $store/VERSION ]]; then
+        "$online_recall" tables load --similar $from/similar.tsv --history $from/history.tsv --store $store
+    fi
+    "$online_recall" replay $from/userClick.log $from/oversized.log.gz \
+        --articles $from/new-article.log --store $store --at 2019-04-11T00:00:00Z
+    local look
+    for look in "hot 18 --top 5" "new 18 --top 5" "recall 2"; do
+        printf '\n'
+        # shellcheck disable=SC2086
+        "$online_recall" show $look --store $store
+    done
+    cat <<END
+
+Run it again: nothing is counted twice. Then look around, or take files of your own:
+
+  $online_recall show job --store $store
+  $online_recall export --store $store --out var/export
+  ./run.sh replay clicks.log --articles articles.log --similar similar.tsv --store var/mine
+  $online_recall --help
+END
+}
+
+# ---- test ---------------------------------------------------------------------------------------
+
+passed=0 failed=0
+
+# level NAME COUNTER COMMAND…: runs a level. COUNTER reads its log and says: PASSED FAILED. A level
+# that fails without a failed test of its own counts as one.
+level() {
+    local name=$1 counter=$2 log status=0 good bad
+    shift 2
+    say "" "==> $name: $*"
+    log=$(mktemp)
+    "$@" 2>&1 </dev/null | tee "$log" >&2 || status=$?
+    read -r good bad < <("$counter" "$status" <"$log")
+    rm -f "$log"
+    [[ $status -eq 0 || $bad -gt 0 ]] || bad=1
+    passed=$((passed + good)) failed=$((failed + bad))
+}
+
+# unittest: `Ran 12 tests in 0.5s`, then `OK` or `FAILED (failures=1, errors=2)`.
+count_unittest() {
+    awk '/^Ran [0-9]+ tests? in/ { ran = $2 }
+        /^(OK|FAILED)/ {
+            while (match($0, /(failures|errors|skipped)=[0-9]+/)) {
+                split(substr($0, RSTART, RLENGTH), pair, "=")
+                if (pair[1] == "skipped") skipped += pair[2]; else bad += pair[2]
+                $0 = substr($0, RSTART + RLENGTH)
+            }
+        }
+        END { print ran - bad - skipped, bad + 0 }'
+}
+
+# cargo: `test result: ok. 12 passed; 0 failed; …` for every program of tests.
+count_cargo() {
+    sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed;.*/\1 \2/p' |
+        awk '{ good += $1; bad += $2 } END { print good + 0, bad + 0 }'
+}
+
+# A program that is a test by itself.
+count_one() {
+    cat >/dev/null
+    if [[ $1 -eq 0 ]]; then echo 1 0; else echo 0 1; fi
+}
+
+test_all_levels() {
+    local seconds=60
+    case ${1-} in
+    "") ;;
+    --all)
+        export ONLINE_RECALL_TEST_ALL=1
+        seconds=600
+        ;;
+    *) die "test takes --all, and nothing else" ;;
+    esac
+    need python3
+    level "the oracle" count_unittest python3 -m unittest discover fixtures
+    level "the program" count_cargo \
+        cargo test --release --locked --no-fail-fast --workspace --features failpoints
+    level "the decoder, fuzzed" count_one fuzz/run $seconds
+    say ""
+    echo "$passed passed, $failed failed"
+    [[ $failed -eq 0 ]]
+}
+
+# ---- check --------------------------------------------------------------------------------------
+
+check() {
+    need python3
+    local part
+    for part in fmt clippy; do
+        if ! cargo "$part" --version >/dev/null 2>&1; then
+            command -v rustup >/dev/null ||
+                die "missing: cargo $part (rustup component add rustfmt clippy; rustup: https://rustup.rs)"
+            rustup component add rustfmt clippy >&2
+        fi
+    done
+    say "==> format"
+    cargo fmt --all --check
+    say "==> lints"
+    cargo clippy --release --locked --workspace --all-targets --features failpoints -- --deny warnings
+    say "==> documentation"
+    RUSTDOCFLAGS="--deny warnings" cargo doc --release --locked --no-deps --workspace --document-private-items
+    say "==> dependencies"
+    python3 .ci/dependencies.py
+    say "==> documents"
+    python3 .ci/documents.py
+    if cargo deny --version >/dev/null 2>&1; then
+        cargo deny --locked check
+    else
+        say "advisories: skipped, cargo-deny is not installed (cargo install cargo-deny)"
+    fi
+}
+
+# -------------------------------------------------------------------------------------------------
+
+command=${1-}
+[[ $# -eq 0 ]] || shift
+case $command in
+replay) replay "$@" ;;
+test) test_all_levels "$@" ;;
+check) check ;;
+bench)
+    build python3
+    exec python3 benches/run.py "$@"
+    ;;
+-h | --help | help) usage ;;
+*)
+    usage >&2
+    exit 2
+    ;;
+esac
