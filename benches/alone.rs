@@ -16,7 +16,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dataflows::{Article, Cell, History, Settings};
+use dataflows::{Article, Ask, History, Settings};
 use online_recall::job::Job;
 use online_recall::ledger::{Binding, Ledger, Mark};
 use online_recall::sink::{Failed, Share, Sink};
@@ -31,7 +31,7 @@ use figures::{Figures, Stopwatch};
 
 /// The program's own.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const EPOCH_RECORDS: NonZeroU64 = NonZeroU64::new(10_000).expect("not zero");
 const EPOCHS_IN_FLIGHT: u64 = 8;
@@ -82,9 +82,9 @@ impl Tables for InMemory {
         Ok(())
     }
 
-    fn history(&self, cells: Vec<Cell>) -> Result<Vec<History>, Failed> {
-        let nothing = |cell| History { cell, articles: Vec::new(), versions: 0 };
-        Ok(cells.into_iter().map(nothing).collect())
+    fn history(&self, asks: Vec<Ask>) -> Result<Vec<History>, Failed> {
+        let nothing = |Ask { ticket, .. }| History { ticket, articles: Vec::new(), versions: 0 };
+        Ok(asks.into_iter().map(nothing).collect())
     }
 }
 
