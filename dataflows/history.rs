@@ -118,9 +118,7 @@ impl Histories {
         let chunks = &self.chunks;
         let is_of = |slot: &Slot| at(chunks, *slot).is_of(cell);
         let found = slot.filter(is_of).or_else(|| {
-            let spot = self
-                .table
-                .find(spread(hash), |spot| spot.hash == hash && is_of(&spot.slot));
+            let spot = self.table.find(spread(hash), |spot| spot.hash == hash && is_of(&spot.slot));
             spot.map(|spot| spot.slot)
         });
         if let Some(slot) = found {
@@ -273,8 +271,7 @@ impl Histories {
         let articles = &at(&self.chunks, slot).articles;
         if articles.len() > SEARCHED {
             let bytes_before = self.long.get(&slot).map_or(0, HashSet::allocation_size);
-            let index =
-                self.long.entry(slot).or_insert_with(|| articles.iter().copied().collect());
+            let index = self.long.entry(slot).or_insert_with(|| articles.iter().copied().collect());
             self.bytes = self.bytes + index.allocation_size() - bytes_before;
         }
     }

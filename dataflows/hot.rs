@@ -60,9 +60,13 @@ fn sum<'scope, D: 'static>(
                 && !frontier.less_equal(first.key())
             {
                 let (capability, sums) = first.remove();
-                output.session(&capability).give_iterator(sums.into_iter().map(
-                    |((channel, article), weight)| HotIncrement { channel, article, weight },
-                ));
+                output.session(&capability).give_iterator(
+                    sums.into_iter().map(|((channel, article), weight)| HotIncrement {
+                        channel,
+                        article,
+                        weight,
+                    }),
+                );
             }
         }
     })

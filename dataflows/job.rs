@@ -68,7 +68,12 @@ impl<D: 'static> Outbox<D> {
         let here = Rc::clone(&self.0);
         stream
             .unary(Pipeline, name, move |_, _| {
-                move |input, _output: &mut timely::dataflow::operators::generic::OutputBuilderSession<'_, Epoch, timely::container::CapacityContainerBuilder<Vec<()>>>| {
+                move |input,
+                      _output: &mut timely::dataflow::operators::generic::OutputBuilderSession<
+                    '_,
+                    Epoch,
+                    timely::container::CapacityContainerBuilder<Vec<()>>,
+                >| {
                     input.for_each(|capability, batch| {
                         let epoch = capability.least().expect("a message has a time");
                         here.borrow_mut().entry(*epoch).or_default().append(batch);

@@ -89,9 +89,7 @@ fn decimal(bytes: &[u8]) -> Option<u64> {
         }
         _ => false,
     };
-    canonical.then(|| {
-        bytes.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
-    })
+    canonical.then(|| bytes.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
 
 /// A channel of the site: `0..=i32::MAX`.
@@ -221,7 +219,9 @@ pub struct Recall {
 }
 
 /// Which end of the table's values is near.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
     /// The greatest value is nearest: the table holds similarities.
@@ -293,7 +293,11 @@ impl Default for Settings {
 /// Selects the `count` nearest of an article's neighbours, nearest first: by value in `order`, of
 /// equal values the smaller id first. A value that is no finite number is passed over. The row must
 /// not name a neighbour twice.
-pub fn nearest(row: impl IntoIterator<Item = (Article, f64)>, count: usize, order: Order) -> Neighbours {
+pub fn nearest(
+    row: impl IntoIterator<Item = (Article, f64)>,
+    count: usize,
+    order: Order,
+) -> Neighbours {
     let mut row: Vec<_> = row.into_iter().filter(|(_, value)| value.is_finite()).collect();
     row.sort_unstable_by(|(a, x), (b, y)| {
         // `+ 0.0` turns -0.0 into 0.0: total_cmp would tell the two apart, numbers do not.
@@ -315,8 +319,15 @@ mod tests {
     #[test]
     fn a_user_gives_back_the_bytes_it_was_made_of() {
         let ids: [&[u8]; 9] = [
-            b"0", b"7", b"007", b"-7", b"+7", b"1115629498121846784", b"9999999999999999999",
-            b"10000000000000000000", "ü\t".as_bytes(),
+            b"0",
+            b"7",
+            b"007",
+            b"-7",
+            b"+7",
+            b"1115629498121846784",
+            b"9999999999999999999",
+            b"10000000000000000000",
+            "ü\t".as_bytes(),
         ];
         for id in ids {
             assert_eq!(User::from_bytes(id).bytes(&mut UserBuffer::default()), id);

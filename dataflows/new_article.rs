@@ -21,9 +21,7 @@ type Last = HashMap<(Channel, Article), NewArticle, FxBuildHasher>;
 /// Keeps the last record of every article and channel, epoch by epoch.
 ///
 /// All of a channel leave on the worker that owns its score key.
-pub fn new_article(
-    articles: StreamVec<'_, Epoch, NewArticle>,
-) -> StreamVec<'_, Epoch, NewArticle> {
+pub fn new_article(articles: StreamVec<'_, Epoch, NewArticle>) -> StreamVec<'_, Epoch, NewArticle> {
     let to_owner = Exchange::new(|article: &NewArticle| route(&article.channel));
     articles.unary_frontier(to_owner, "new: the last of each article", |_, _| {
         let mut open: BTreeMap<Epoch, (Capability<Epoch>, Last)> = BTreeMap::new();

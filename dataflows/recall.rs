@@ -120,7 +120,8 @@ impl Open {
         let mut glances = Vec::with_capacity(GLANCES);
         for some in self.candidates.chunks(GLANCES) {
             glances.extend(some.iter().map(|Candidates { cell, .. }| histories.glance(cell)));
-            for (Candidates { cell, neighbours, .. }, glance) in some.iter().zip(glances.drain(..)) {
+            for (Candidates { cell, neighbours, .. }, glance) in some.iter().zip(glances.drain(..))
+            {
                 let (slot, new) = histories.touch(cell, glance, epoch);
                 if new {
                     session.give(Ask { cell: cell.clone(), ticket: slot.ticket() });

@@ -58,7 +58,7 @@ pub(crate) fn lookup<'scope>(
 ) -> StreamVec<'scope, Epoch, Candidates> {
     let mut table = similar.trace;
     // The exchange of the arrangement itself: hit and row must meet on one worker.
-    let to_shard = Exchange::new(|hit: &Hit| hit.article.hashed().into());
+    let to_shard = Exchange::new(|hit: &Hit| hit.article.hashed());
     hits.binary_frontier(similar.stream, to_shard, Pipeline, "recall: lookup", move |_, _| {
         let mut open: BTreeMap<Epoch, (Capability<Epoch>, Vec<Hit>)> = BTreeMap::new();
         move |(hits, hits_frontier), (rows, rows_frontier), output| {

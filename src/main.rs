@@ -13,7 +13,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     exit_on_panic();
     env_logger::Builder::from_env(
-        env_logger::Env::default().default_filter_or("warn,online_recall=info,fjall=off,lsm_tree=off"),
+        env_logger::Env::default()
+            .default_filter_or("warn,online_recall=info,fjall=off,lsm_tree=off"),
     )
     .format_target(false)
     .init();

@@ -22,8 +22,8 @@ use serde::de::DeserializeOwned;
 
 use crate::failpoint;
 use crate::ledger::Mark;
-use crate::source::{Range, Topic};
 use crate::source::files::Position;
+use crate::source::{Range, Topic};
 
 use witness::{Commits, Journals};
 
@@ -263,11 +263,10 @@ impl Store {
         article: Option<&str>,
     ) -> impl Iterator<Item = Result<(Vec<u8>, SimilarRow), Error>> + '_ {
         let article = article.unwrap_or_default().as_bytes().to_owned();
-        self.rows(&self.similar, article.clone())
-            .filter(move |row| match row {
-                Ok((key, _)) => article.is_empty() || *key == article,
-                Err(_) => true,
-            })
+        self.rows(&self.similar, article.clone()).filter(move |row| match row {
+            Ok((key, _)) => article.is_empty() || *key == article,
+            Err(_) => true,
+        })
     }
 
     /// The versions whose keys begin like this: key and version, in the order of the keys.
@@ -326,7 +325,12 @@ impl Store {
     }
 
     /// Adds to a batch that the mark moves, and what is known of replays.
-    pub(crate) fn put_mark(&self, batch: &mut fjall::OwnedWriteBatch, mark: &Mark, replay: &Replay) {
+    pub(crate) fn put_mark(
+        &self,
+        batch: &mut fjall::OwnedWriteBatch,
+        mark: &Mark,
+        replay: &Replay,
+    ) {
         batch.insert(&self.ledger, MARK, encode(mark));
         batch.insert(&self.ledger, REPLAY, encode(replay));
     }

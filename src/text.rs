@@ -30,7 +30,8 @@ pub fn parse_list(text: &[u8]) -> Option<Vec<Article>> {
     while let Some(item) = items.next() {
         if item.is_empty() {
             // Nothing between the brackets, or after a trailing comma.
-            let allowed = items.peek().is_none() && (!articles.is_empty() || blanks(inner).is_empty());
+            let allowed =
+                items.peek().is_none() && (!articles.is_empty() || blanks(inner).is_empty());
             return allowed.then_some(articles);
         }
         let digits = match item {

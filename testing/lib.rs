@@ -53,7 +53,9 @@ pub fn folder() -> tempfile::TempDir {
     const ROOM: u64 = 2 << 30;
     let memory = Path::new("/dev/shm");
     let room = rustix::fs::statvfs(memory).map_or(0, |there| there.f_bavail * there.f_frsize);
-    if room >= ROOM && let Ok(folder) = tempfile::tempdir_in(memory) {
+    if room >= ROOM
+        && let Ok(folder) = tempfile::tempdir_in(memory)
+    {
         return folder;
     }
     tempfile::tempdir().unwrap()

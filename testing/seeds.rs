@@ -28,7 +28,10 @@ pub fn each(name: &str, count: u64, test: impl Fn(u64, &mut Oracle) + Sync) {
                         return;
                     }
                     if catch_unwind(AssertUnwindSafe(|| test(seed, &mut oracle))).is_err() {
-                        eprintln!("seed {seed} failed; to run it alone:\n    {}", again(name, seed));
+                        eprintln!(
+                            "seed {seed} failed; to run it alone:\n    {}",
+                            again(name, seed)
+                        );
                         failed.lock().unwrap().push(seed);
                         oracle = Oracle::start();
                     }

@@ -21,8 +21,22 @@ use crate::random::Random;
 /// Names of files, in an order that is not theirs; the sorted order of bytes differs from that of
 /// letters, of components, and with the names' ends.
 const NAMES: [&str; 16] = [
-    "b.log", "a.log", "Z.log", "10.log", "9.log", "sub/deep.log", "sub.log", "sub-a.log", "é.log",
-    "tab\there.log", "back\\slash.log", "[x].log", "with space.log", "用户.log", "plain", "a.log.1",
+    "b.log",
+    "a.log",
+    "Z.log",
+    "10.log",
+    "9.log",
+    "sub/deep.log",
+    "sub.log",
+    "sub-a.log",
+    "é.log",
+    "tab\there.log",
+    "back\\slash.log",
+    "[x].log",
+    "with space.log",
+    "用户.log",
+    "plain",
+    "a.log.1",
 ];
 
 /// When runs may be, in order.

@@ -40,9 +40,8 @@ impl Place {
         place.write("similar.tsv", SIMILAR);
         place.write("history.tsv", HISTORY);
         place.run("tables load --history history.tsv --store s").done();
-        let line = format!(
-            "replay a.log --articles new.log --similar similar.tsv --store s --at {AT}"
-        );
+        let line =
+            format!("replay a.log --articles new.log --similar similar.tsv --store s --at {AT}");
         place.run(&line).done();
         place
     }
@@ -298,7 +297,9 @@ fn a_configuration_names_store_and_settings() {
     let recalled = place.run("show recall 3 --config job.toml --json").done().json();
     assert_eq!(recalled[0]["articles"], json!(["116644"]));
     place.write("bad.toml", "[recall]\nneighbour = 1\n");
-    for command in ["replay a.log", "show job", "export --out e", "tables load --similar similar.tsv"] {
+    for command in
+        ["replay a.log", "show job", "export --out e", "tables load --similar similar.tsv"]
+    {
         let said = ["bad.toml:2", "neighbour", "neighbours"];
         place.refuses(&format!("{command} --config bad.toml --store s"), 2, &said);
     }
@@ -319,7 +320,8 @@ fn show_prints_documents_of_the_shapes_that_the_interface_says() {
         "channel": 18, "timestamp": 1_600_000_000_001_u64, "articles": ["116644", "18577"],
     });
     assert_eq!(show("recall 2"), json!([recall]));
-    let loaded = json!({ "channel": 18, "timestamp": 1_599_999_999_000_u64, "articles": ["14299"] });
+    let loaded =
+        json!({ "channel": 18, "timestamp": 1_599_999_999_000_u64, "articles": ["14299"] });
     assert_eq!(show("history 2"), json!([loaded, recall]));
     let similar = [("116644", 0.97), ("14299", 0.91), ("18577", 9e-05)];
     let similar: Vec<_> = similar.map(|(id, v)| json!({ "article": id, "value": v })).into();
@@ -356,7 +358,8 @@ fn show_orders_scores_as_redis_turns_them_round() {
 #[test]
 fn what_is_not_there_is_an_empty_list() {
     let place = Place::example();
-    for what in ["hot 1", "new 1", "recall 3", "recall 02", "history 22", "similar 1", "similar -1"] {
+    for what in ["hot 1", "new 1", "recall 3", "recall 02", "history 22", "similar 1", "similar -1"]
+    {
         let outcome = place.run(&format!("show {what} --store s --json")).done();
         assert_eq!(outcome.text(), "[]\n", "{what}");
         let outcome = place.run(&format!("show {what} --store s")).done();
@@ -392,7 +395,11 @@ fn show_refuses_what_is_no_channel_and_no_article() {
         ("similar x", "ARTICLE"),
         ("similar 9223372036854775808", "ARTICLE"),
     ] {
-        place.refuses(&format!("show {what} --store s"), 2, &[said, what.split(' ').next_back().unwrap()]);
+        place.refuses(
+            &format!("show {what} --store s"),
+            2,
+            &[said, what.split(' ').next_back().unwrap()],
+        );
     }
 }
 
@@ -405,7 +412,12 @@ fn what_export_writes_tables_load_reads() {
     testing::oracle::Oracle::start().generate(place.0.path(), nasty);
     place.run("tables load --history history.tsv --similar similar.tsv --store s").done();
     place.write("odd.log", CLICK.replace("\"2\"", r#""a\tb\n\\\u0000é""#));
-    place.run(&format!("replay odd.log --similar {} --store s", small().join("similar.tsv").display())).done();
+    place
+        .run(&format!(
+            "replay odd.log --similar {} --store s",
+            small().join("similar.tsv").display()
+        ))
+        .done();
     let line = "export --store s --out out/deep";
     assert_eq!(place.run(line).done().text(), "");
     let first = Exported::read(&place.path("out/deep"));
@@ -416,7 +428,8 @@ fn what_export_writes_tables_load_reads() {
     let loaded = "tables load --similar out/deep/similar.tsv --history out/deep/history_recall.tsv";
     let count = |name| first.file(name).iter().filter(|byte| **byte == b'\n').count();
     let outcome = place.run(&format!("{loaded} --store t --json")).done();
-    let counts = json!({ "neighbours": count("similar.tsv"), "versions": count("history_recall.tsv") });
+    let counts =
+        json!({ "neighbours": count("similar.tsv"), "versions": count("history_recall.tsv") });
     assert_eq!(outcome.json(), counts);
     let second = Exported::of(&place.path("t"));
     for name in ["similar.tsv", "history_recall.tsv"] {
@@ -487,7 +500,10 @@ fn of_one_cell_in_a_file_the_later_line_counts() {
 #[test]
 fn check_says_all_that_is_wrong_with_a_configuration() {
     let place = Place::empty();
-    place.write("good.toml", "[store]\npath = \"s\"\n[kafka.properties]\n\"bootstrap.servers\" = \"k:1\"\n");
+    place.write(
+        "good.toml",
+        "[store]\npath = \"s\"\n[kafka.properties]\n\"bootstrap.servers\" = \"k:1\"\n",
+    );
     let outcome = place.run("check --config good.toml").done();
     assert!(outcome.text().contains("0 mistakes"), "{outcome:#?}");
     let bad = "job = \"a b\"\n[recall]\nneighbours = 0\norder = \"down\"\n[epoc]\nrecords = 1\n";
@@ -583,7 +599,9 @@ fn a_store_of_a_newer_version_is_refused() {
     let place = Place::example();
     let text = fs::read_to_string(place.path("s/VERSION")).unwrap();
     place.write("s/VERSION", text.replace('1', "4000000000"));
-    for command in ["replay a.log", "show job", "export --out e", "tables load --similar similar.tsv"] {
+    for command in
+        ["replay a.log", "show job", "export --out e", "tables load --similar similar.tsv"]
+    {
         let said = ["store in s", "version 4000000000", "newer program"];
         place.run(&format!("{command} --store s")).refused(1, &said);
     }
@@ -607,7 +625,9 @@ fn a_second_process_is_told_that_the_store_is_in_use() {
     while !locked(holder.id()) {
         std::thread::yield_now();
     }
-    for command in ["replay a.log", "show job", "export --out e", "tables load --similar similar.tsv"] {
+    for command in
+        ["replay a.log", "show job", "export --out e", "tables load --similar similar.tsv"]
+    {
         let said = ["store in s", "in use by another process"];
         place.run(&format!("{command} --store s")).refused(1, &said);
     }

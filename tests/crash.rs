@@ -100,7 +100,8 @@ fn a_replay_killed_at_any_point_is_completed_by_any_number_of_workers() {
 #[test]
 fn a_kill_before_the_first_commit_leaves_nothing_and_after_it_one_epoch() {
     let site = Site::new(3000);
-    for (label, mark) in [("cut-sent", 0), ("share", 0), ("before-commit", 0), ("after-commit", 1)] {
+    for (label, mark) in [("cut-sent", 0), ("share", 0), ("before-commit", 0), ("after-commit", 1)]
+    {
         site.begin();
         site.stopped_at(label, 1, 3);
         let job = program::run_line(site.place.path(), "show job --store s --json").done().json();
@@ -123,7 +124,10 @@ fn kills_in_quick_succession_are_as_harmless_as_one() {
             site.stopped_at(label, nth, *random.one_of(&[1, 2, 3, 5]));
             kills.push((label, nth));
         }
-        site.completes(*random.one_of(&[1, 2, 3, 5]), &format!("round {round}: kills at {kills:?}"));
+        site.completes(
+            *random.one_of(&[1, 2, 3, 5]),
+            &format!("round {round}: kills at {kills:?}"),
+        );
     }
 }
 
@@ -161,7 +165,10 @@ fn a_load_that_is_killed_has_happened_wholly_or_not_at_all() {
     write("history-1", history(1));
     write("similar-2", similar(2));
     write("history-2", history(2));
-    write("a.log", r#"{"channelId":1,"param":{"action":"click","userId":"u1","articleId":"5"}}"#.to_owned());
+    write(
+        "a.log",
+        r#"{"channelId":1,"param":{"action":"click","userId":"u1","articleId":"5"}}"#.to_owned(),
+    );
     let load = |n: u8| format!("tables load --similar similar-{n} --history history-{n} --store s");
     program::run_line(place.path(), &load(1)).done();
     // So that the history of u1 has a recall of the job's own.
@@ -186,7 +193,10 @@ fn a_load_that_is_killed_has_happened_wholly_or_not_at_all() {
             fs::remove_dir_all(&store).unwrap();
             testing::copy(&kept, &store);
             let mut command = program::command(place.path(), load(2).split_ascii_whitespace());
-            let outcome = program::end({ command.env(STOP_AT, point); command });
+            let outcome = program::end({
+                command.env(STOP_AT, point);
+                command
+            });
             assert!(outcome.killed(), "{point} was not reached: {outcome:#?}");
         };
         begin();
@@ -239,7 +249,9 @@ fn kills_at_random_times_change_nothing() {
         site.completes(*random.one_of(&[1, 2, 3, 5]), &format!("seed {seed}, after {hit} kills"));
         assert!(missed < 50 * wanted, "kills come too late: {hit} hit, {missed} missed");
     }
-    eprintln!("seed {seed}: {hit} kills hit, {inside} of them after the first commit; {missed} missed");
+    eprintln!(
+        "seed {seed}: {hit} kills hit, {inside} of them after the first commit; {missed} missed"
+    );
     assert!(inside > 0, "no kill came between two epochs");
 }
 
@@ -259,8 +271,15 @@ fn random_stories_with_kills_end_as_the_oracle_tells() {
         let mut random = Random::new(seed);
         let run = |args: &[OsString]| {
             let labels: &[&str] = if args[0] == "replay" {
-                &["version-written", "keyspace", "load-staged", "cut-sent", "share", "before-commit",
-                  "after-commit"]
+                &[
+                    "version-written",
+                    "keyspace",
+                    "load-staged",
+                    "cut-sent",
+                    "share",
+                    "before-commit",
+                    "after-commit",
+                ]
             } else {
                 &["version-written", "keyspace", "load-staging", "load-staged", "load-done"]
             };
@@ -288,7 +307,8 @@ fn random_stories_with_kills_end_as_the_oracle_tells() {
 fn a_signal_ends_a_replay_with_its_own_status_and_it_completes_afterwards() {
     let site = Site::new(3000);
     let lines = fs::read(site.place.path().join("userClick.log")).unwrap();
-    let half: Vec<u8> = lines.split_inclusive(|byte| *byte == b'\n').take(1450).collect::<Vec<_>>().concat();
+    let half: Vec<u8> =
+        lines.split_inclusive(|byte| *byte == b'\n').take(1450).collect::<Vec<_>>().concat();
     let line = "replay - --articles new-article.log --epoch-records 100 --at 2019-04-11T00:00:00Z --store s";
     let replay = || program::command(site.place.path(), line.split_ascii_whitespace());
     site.begin();

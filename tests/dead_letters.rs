@@ -15,7 +15,9 @@ const GOOD: &[u8] =
 
 /// A click with this user, JSON text, and this article.
 fn click(user: &str, article: &str) -> String {
-    format!(r#"{{"channelId":1,"param":{{"action":"share","userId":{user},"articleId":{article}}}}}"#)
+    format!(
+        r#"{{"channelId":1,"param":{{"action":"share","userId":{user},"articleId":{article}}}}}"#
+    )
 }
 
 #[test]
@@ -29,7 +31,11 @@ fn every_reason_is_kept_with_place_and_bytes_and_counted() {
         ("empty", b"".to_vec(), None),
         ("empty", b" \t ".to_vec(), Some(r" \t ".to_owned())),
         ("empty", vec![b' '; limit], Some(" ".repeat(limit))),
-        ("not_utf8", b"{\"a\":\"\xc0\xaf\\\x00\"}".to_vec(), Some(r#"{"a":"\xc0\xaf\\\x00"}"#.to_owned())),
+        (
+            "not_utf8",
+            b"{\"a\":\"\xc0\xaf\\\x00\"}".to_vec(),
+            Some(r#"{"a":"\xc0\xaf\\\x00"}"#.to_owned()),
+        ),
         ("not_json", b"hello".to_vec(), None),
         ("not_json", [GOOD, GOOD].concat(), None),
         ("not_json", b"\xef\xbb\xbf{}".to_vec(), None),
@@ -41,12 +47,19 @@ fn every_reason_is_kept_with_place_and_bytes_and_counted() {
         ("bad_channel", br#"{"channelId":2147483648}"#.to_vec(), None),
         ("no_action", br#"{"channelId":0}"#.to_vec(), None),
         ("no_action", br#"{"channelId":0,"param":{"action":7}}"#.to_vec(), None),
-        ("no_user", br#"{"channelId":0,"param":{"action":"click","articleId":"5"}}"#.to_vec(), None),
+        (
+            "no_user",
+            br#"{"channelId":0,"param":{"action":"click","articleId":"5"}}"#.to_vec(),
+            None,
+        ),
         ("bad_user", click(r#""""#, "5").into_bytes(), None),
         ("bad_user", click(&long_user, "5").into_bytes(), None),
-        ("bad_user", click(r#""\ud800""#, "5").into_bytes(),
-            Some(click(r#""\\ud800""#, "5"))),
-        ("no_article", br#"{"channelId":0,"param":{"action":"click","userId":"5"}}"#.to_vec(), None),
+        ("bad_user", click(r#""\ud800""#, "5").into_bytes(), Some(click(r#""\\ud800""#, "5"))),
+        (
+            "no_article",
+            br#"{"channelId":0,"param":{"action":"click","userId":"5"}}"#.to_vec(),
+            None,
+        ),
         ("bad_article", click("7", r#""[1, 2]""#).into_bytes(), None),
         ("bad_article", click("7", "9223372036854775808").into_bytes(), None),
     ];
@@ -62,7 +75,9 @@ fn every_reason_is_kept_with_place_and_bytes_and_counted() {
     let place = folder();
     let mut expected = Vec::new();
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    for (file, good, letters) in [("c\tlicks.log", GOOD, clicks), ("articles.log", b"18,5", articles)] {
+    for (file, good, letters) in
+        [("c\tlicks.log", GOOD, clicks), ("articles.log", b"18,5", articles)]
+    {
         let mut text = Vec::new();
         for (number, (reason, record, shown)) in letters.into_iter().enumerate() {
             // A good record stands before each; half of the bad ones have a timestamp before them.

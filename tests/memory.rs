@@ -17,13 +17,15 @@ use testing::oracle::Oracle;
 use testing::random::Random;
 use testing::{folder, program};
 
-const GOOD: &str = r#"{"channelId":18,"param":{"action":"click","userId":"2","articleId":"18005"}}"#;
+const GOOD: &str =
+    r#"{"channelId":18,"param":{"action":"click","userId":"2","articleId":"18005"}}"#;
 
 /// The most memory that a replay may take, in bytes.
 const BOUND: u64 = 250_000_000;
 
 fn replay(place: &Path, line: &str) -> Value {
-    let summary = program::run_line(place, &format!("replay --json --store s {line}")).done().json();
+    let summary =
+        program::run_line(place, &format!("replay --json --store s {line}")).done().json();
     let peak = summary["peak_memory_bytes"].as_u64().unwrap();
     assert!(peak < BOUND, "{peak} bytes of memory for {line}");
     summary

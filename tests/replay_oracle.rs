@@ -26,7 +26,14 @@ fn random_stories_end_as_the_oracle_tells() {
         for workers in fixed {
             plays(&story, || *workers, &expected);
         }
-        plays(&story, || { turn += 1; *any.one_of(&[1, 2, 3, 5]) }, &expected);
+        plays(
+            &story,
+            || {
+                turn += 1;
+                *any.one_of(&[1, 2, 3, 5])
+            },
+            &expected,
+        );
         assert!(turn > 0);
     });
 }

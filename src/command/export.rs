@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use crate::store::rows::{self, List};
 use crate::store::Store;
+use crate::store::rows::{self, List};
 use crate::text;
 
 use super::Error;

@@ -65,17 +65,18 @@ pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
 
     let interrupts = Interrupts::listen(Arc::clone(&feed))?;
     let reached = progress.shown_during(|| {
-        job.run(mark.clone(), tables, outside, (feed, cuts), |feed| match plan.read(feed, records) {
-            // Whoever has stopped the job knows why.
-            Err(files::Error::Stopped(_)) => Ok(()),
-            read => read,
+        job.run(mark.clone(), tables, outside, (feed, cuts), |feed| {
+            match plan.read(feed, records) {
+                // Whoever has stopped the job knows why.
+                Err(files::Error::Stopped(_)) => Ok(()),
+                read => read,
+            }
         })
     });
     let signal = interrupts.end();
     let reached = reached?;
 
-    let summary =
-        Summary { store: &store, files, begun, mark_before: mark, mark: reached };
+    let summary = Summary { store: &store, files, begun, mark_before: mark, mark: reached };
     log::info!("{}", if signal == 0 { "done" } else { "ended by a signal" });
     if signal != 0 {
         return Err(Error::Interrupted(signal));

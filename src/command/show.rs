@@ -39,9 +39,9 @@ fn hot(args: &ShowChannel) -> Result<String, Error> {
     let store = Settled::of(&args.view.outside)?.open()?;
     let scores = by_score(&store, &store.hot, channel(&args.channel)?)?;
     if args.view.json {
-        return Ok(document(scores.iter().map(|(article, score)| {
-            json!({ "article": article, "score": score })
-        })));
+        return Ok(document(
+            scores.iter().map(|(article, score)| json!({ "article": article, "score": score })),
+        ));
     }
     let most = scores.first().map_or(0, |(_, score)| *score).max(1);
     let mut table = table(["#", "article", "score", ""]);
@@ -132,7 +132,11 @@ fn similar(args: &ShowArticle) -> Result<String, Error> {
         let (key, row) = row?;
         for (neighbour, text) in row {
             let value = similar_value(text.as_bytes());
-            neighbours.push((neighbour, value.ok_or_else(|| store.damaged("similar", &key))?, text));
+            neighbours.push((
+                neighbour,
+                value.ok_or_else(|| store.damaged("similar", &key))?,
+                text,
+            ));
         }
     }
     let order = settled.settings().order;
@@ -141,9 +145,9 @@ fn similar(args: &ShowArticle) -> Result<String, Error> {
         if order == Order::Descending { near.reverse() } else { near }.then(a.cmp(b))
     });
     if args.view.json {
-        return Ok(document(neighbours.iter().map(|(neighbour, value, _)| {
-            json!({ "article": neighbour.to_string(), "value": value })
-        })));
+        return Ok(document(neighbours.iter().map(
+            |(neighbour, value, _)| json!({ "article": neighbour.to_string(), "value": value }),
+        )));
     }
     let mut table = table(["#", "article", "value"]);
     for ((neighbour, _, text), rank) in neighbours.iter().zip(1..) {

@@ -45,8 +45,9 @@ impl Embedded {
         let stands = match self.scores.get((channel, article)) {
             Some(score) => score,
             None => match self.store.value(&self.store.hot, &key)? {
-                Some(value) => rows::number(&value)
-                    .ok_or_else(|| self.store.damaged("hot", key.as_bytes()))?,
+                Some(value) => {
+                    rows::number(&value).ok_or_else(|| self.store.damaged("hot", key.as_bytes()))?
+                }
                 None => 0,
             },
         };
