@@ -111,7 +111,6 @@ fn load(args: &cli::Load) -> Result<String, Error> {
 }
 
 /// Prints to standard output; a reader that has gone away, such as `head`, is no failure.
-#[expect(clippy::print_stdout, reason = "the one place where results are printed")]
 pub fn print(text: &str) {
     use io::Write;
     if let Err(error) = io::stdout().lock().write_all(text.as_bytes())

@@ -167,6 +167,14 @@ impl Store {
             Err(fs::TryLockError::WouldBlock) => return Err(Error::InUse { dir: dir.to_owned() }),
             Err(fs::TryLockError::Error(error)) => return Err(io("lock")(error)),
         }
+        let witnessed = commits.get().map_err(io("open"))?;
+        let witnessed =
+            witnessed.ok_or_else(|| damaged("its file COMMITS is not readable".to_owned()))?;
+        if witnessed > 0
+            && let Some(what) = witness::lost_keyspace(&database).map_err(io("open"))?
+        {
+            return Err(damaged(what));
+        }
         let journals = Journals::closed(&database, dir).map_err(io("open"))?;
         let db = Database::builder(&database)
             .cache_size(CACHE_BYTES)
@@ -197,24 +205,18 @@ impl Store {
             staged: keyspace("staged", 8 << 20)?,
             db: db.clone(),
         };
-        store.check_commits()?;
+        store.check_commits(witnessed)?;
         store.finish_loading()?;
         Ok(store)
     }
 
-    fn check_commits(&mut self) -> Result<(), Error> {
+    fn check_commits(&mut self, witnessed: u64) -> Result<(), Error> {
         let known: u64 = self.row(&self.ledger, COMMITS)?.unwrap_or(0);
-        let damaged = |what| Error::Damaged { dir: self.dir.clone(), what };
-        let (count, commits) = self.commits.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let witnessed = commits.get().map_err(failed(&self.dir, "open"))?;
-        let witnessed =
-            witnessed.ok_or_else(|| damaged("its file COMMITS is not readable".to_owned()))?;
         if known < witnessed {
-            return Err(damaged(format!(
-                "its journal ends after batch {known}, though {witnessed} were durable"
-            )));
+            let what = format!("its journal ends after batch {known} of {witnessed}");
+            return Err(Error::Damaged { dir: self.dir.clone(), what });
         }
-        *count = known;
+        self.commits.get_mut().unwrap_or_else(PoisonError::into_inner).0 = known;
         Ok(())
     }
 

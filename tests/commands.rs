@@ -35,7 +35,7 @@ impl Place {
     /// With the example replayed into the store `s`.
     fn example() -> Place {
         let place = Place::empty();
-        place.write("a.log", &format!("{CLICK}\n"));
+        place.write("a.log", format!("{CLICK}\n"));
         place.write("new.log", "18,13894\nCreateTime:1500\t18,7\n");
         place.write("similar.tsv", SIMILAR);
         place.write("history.tsv", HISTORY);

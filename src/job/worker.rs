@@ -46,10 +46,11 @@ fn run(plan: &Plan, worker: &mut Worker) {
     let (inputs, outputs) = dataflows::build(worker, &plan.job.settings, history_bytes);
     let mut state = State { plan, index, inputs, outputs, open: VecDeque::new() };
     plan.feed.attend();
-    if index == 0 && plan.job.settings.recall {
-        if let Err(error) = state.load_similar() {
-            return plan.failure.report(error);
-        }
+    if index == 0
+        && plan.job.settings.recall
+        && let Err(error) = state.load_similar()
+    {
+        return plan.failure.report(error);
     }
     state.advance_to(plan.start);
     let mut end = None;

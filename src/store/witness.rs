@@ -2,10 +2,12 @@
 //!
 //! fjall ends a journal at the first batch that it cannot read: it takes it for one that a crash cut
 //! off, and goes on without a word. Were such a batch damaged later, it and all that follow it in its
-//! journal would be gone, while later journals still count. Two things tell:
+//! journal would be gone, while later journals still count. Three things tell:
 //!
 //! - `COMMITS` holds how many batches were ever committed, and the database holds the same number, in
 //!   every batch: if the database has a smaller one, the end of its journal is gone;
+//! - every keyspace that has a folder has the file that names its tables: without it, the database would
+//!   take the keyspace for a new one;
 //! - every journal but the last was closed in order: if opening the database shortens one, its end was
 //!   not readable.
 
@@ -50,6 +52,21 @@ impl Commits {
         let number = u128::from(commits) | (u128::from(!commits) << 64);
         self.0.write_all_at(&number.to_le_bytes(), 0)
     }
+}
+
+/// Says which keyspace of a database that was written to cannot be found, if any.
+pub(super) fn lost_keyspace(database: &Path) -> io::Result<Option<String>> {
+    let keyspaces = database.join("keyspaces");
+    if !keyspaces.exists() {
+        return Ok(Some("its folder of keyspaces is missing".to_owned()));
+    }
+    for entry in fs::read_dir(keyspaces)? {
+        let path = entry?.path();
+        if path.is_dir() && !path.join("current").exists() {
+            return Ok(Some(format!("the file `current` of {} is missing", path.display())));
+        }
+    }
+    Ok(None)
 }
 
 /// The journals that were closed before the database is opened, each by a second name, so that they

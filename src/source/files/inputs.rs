@@ -218,10 +218,9 @@ mod tests {
     }
 
     /// What arguments within a folder mean: files, and what is skipped, without the folder's path.
-    fn list(
-        root: &tempfile::TempDir,
-        arguments: &[&str],
-    ) -> Result<(Vec<String>, Vec<(String, Why)>), Error> {
+    type Listed = (Vec<String>, Vec<(String, Why)>);
+
+    fn list(root: &tempfile::TempDir, arguments: &[&str]) -> Result<Listed, Error> {
         let arguments: Vec<_> = arguments.iter().map(|name| root.path().join(name)).collect();
         let mut skipped = Vec::new();
         let found = files(&arguments, &mut skipped)?;

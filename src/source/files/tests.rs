@@ -190,11 +190,11 @@ fn write(folder: &Folder, prefix: &str, files: &[Made]) -> Vec<(PathBuf, Vec<Vec
     files.iter().enumerate().map(write).collect()
 }
 
+/// A file and its lines.
+type Written = (PathBuf, Vec<Vec<u8>>);
+
 /// The records of epochs, as the rule says.
-fn model(
-    topics: [&[(PathBuf, Vec<Vec<u8>>)]; 2],
-    records: u64,
-) -> Vec<(u64, String, u64, Vec<u8>)> {
+fn model(topics: [&[Written]; 2], records: u64) -> Vec<(u64, String, u64, Vec<u8>)> {
     let mut found = Vec::new();
     for files in topics {
         let lines = files.iter().flat_map(|(path, lines)| {
