@@ -59,7 +59,7 @@ pub struct Replay {
     /// A file of new articles, `CHANNEL,ARTICLE` a line, likewise; may be repeated.
     #[arg(long, value_name = "FILE")]
     pub articles: Vec<OsString>,
-    /// Load this table of similar articles first: ARTICLE<tab>NEIGHBOUR<tab>VALUE a line.
+    /// Load this table of similar articles first: `ARTICLE<tab>NEIGHBOUR<tab>VALUE` a line.
     #[arg(long, value_name = "FILE")]
     pub similar: Option<PathBuf>,
     /// Where effects go.
@@ -207,10 +207,10 @@ pub enum Tables {
 #[command(after_help = "Example:
   online-recall tables load --similar similar.tsv --history history_recall.tsv --store ./store")]
 pub struct Load {
-    /// Similar articles: ARTICLE<tab>NEIGHBOUR<tab>VALUE a line, plain or .gz.
+    /// Similar articles: `ARTICLE<tab>NEIGHBOUR<tab>VALUE` a line, plain or .gz.
     #[arg(long, value_name = "FILE", required_unless_present = "history")]
     pub similar: Option<PathBuf>,
-    /// Histories: USER<tab>CHANNEL<tab>TIMESTAMP<tab>LIST a line, plain or .gz.
+    /// Histories: `USER<tab>CHANNEL<tab>TIMESTAMP<tab>LIST` a line, plain or .gz.
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
     /// Where they go.
