@@ -71,3 +71,30 @@ fn sum<'scope, D: 'static>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::site::{Site, click};
+    use crate::{Action, Hit, Settings, Weights};
+
+    #[test]
+    fn hits_of_one_article_make_one_increment_an_epoch_on_any_number_of_workers() {
+        let first = vec![click(1, 1, 18, 5), click(2, 2, 18, 5), click(3, 1, 0, 5)];
+        let hits = vec![first, vec![click(4, 1, 18, 5)]];
+        for workers in 1..4 {
+            let hot = Site { workers, hits: hits.clone(), ..Site::default() }.run().hot;
+            assert_eq!(hot, [(1, 0, 5, 1), (1, 18, 5, 2), (2, 18, 5, 1)]);
+        }
+    }
+
+    #[test]
+    fn an_action_weighs_what_the_settings_say_and_nothing_makes_no_increment() {
+        let weights = Weights { click: 0, collect: 3, share: 1_000_000 };
+        let act = |offset, action| Hit { action, ..click(offset, 1, 18, offset as i64) };
+        let hits =
+            vec![vec![act(1, Action::Click), act(2, Action::Collect), act(3, Action::Share)]];
+        let settings = Settings { weights, ..Settings::default() };
+        let hot = Site { settings, hits, ..Site::default() }.run().hot;
+        assert_eq!(hot, [(1, 18, 2, 3), (1, 18, 3, 1_000_000)]);
+    }
+}

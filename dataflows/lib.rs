@@ -20,9 +20,13 @@ mod hot;
 mod job;
 mod model;
 mod new_article;
+#[cfg(test)]
+mod oracle;
 mod recall;
 mod route;
 mod similar;
+#[cfg(test)]
+mod site;
 
 pub use epoch::Epoch;
 pub use job::{Inputs, Outbox, Outputs, build};

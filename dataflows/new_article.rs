@@ -49,3 +49,26 @@ pub fn new_article(articles: StreamVec<'_, Epoch, NewArticle>) -> StreamVec<'_, 
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::site::Site;
+    use crate::{Article, Channel, NewArticle, Place};
+
+    #[test]
+    fn the_last_in_order_counts_also_where_its_timestamp_is_older() {
+        let new = |partition, offset, timestamp| NewArticle {
+            channel: Channel(18),
+            article: Article(13894),
+            timestamp: Some(timestamp),
+            place: Place { partition, offset },
+        };
+        // By partition, then by offset; not as they come.
+        let articles =
+            vec![vec![new(1, 1, 100), new(0, 9, 300), new(0, 2, 200)], vec![new(0, 10, 50)]];
+        for workers in 1..4 {
+            let new = Site { workers, articles: articles.clone(), ..Site::default() }.run().new;
+            assert_eq!(new, [(1, 18, 13894, Some(100)), (2, 18, 13894, Some(50))]);
+        }
+    }
+}

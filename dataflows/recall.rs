@@ -158,3 +158,77 @@ impl Complete {
         recalls.session(&self.recall).give_iterator(versions);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::site::{Effects, Site, cell, click, ids};
+    use crate::{Hit, Recall};
+
+    fn site(hits: Vec<Vec<Hit>>) -> Site {
+        let similar =
+            vec![(0, 18005, Some(vec![116644, 14299, 18577])), (0, 5, Some(vec![18577, 7]))];
+        Site { similar, hits, ..Site::default() }
+    }
+
+    fn lists(effects: &Effects) -> Vec<(u64, &Recall)> {
+        effects.recalls.iter().map(|(epoch, recall)| (*epoch, recall)).collect()
+    }
+
+    fn recall(user: u64, articles: &[i64], version: u32) -> Recall {
+        Recall { cell: cell(user, 18), articles: ids(articles), version }
+    }
+
+    #[test]
+    fn what_stands_in_the_history_is_not_recalled() {
+        let mut site = site(vec![vec![click(1, 2, 18, 18005)]]);
+        site.history.push((cell(2, 18), vec![14299]));
+        let expected = recall(2, &[116644, 18577], 1);
+        assert_eq!(lists(&site.run()), [(1, &expected)]);
+    }
+
+    #[test]
+    fn the_lists_of_one_cell_and_epoch_are_joined_in_order_each_id_once() {
+        let site = site(vec![vec![click(2, 2, 18, 18005), click(1, 2, 18, 5)]]);
+        let expected = recall(2, &[18577, 7, 116644, 14299], 0);
+        assert_eq!(lists(&site.run()), [(1, &expected)]);
+    }
+
+    #[test]
+    fn a_second_click_recalls_nothing_new() {
+        let site = site(vec![vec![click(1, 2, 18, 18005)], vec![click(2, 2, 18, 18005)]]);
+        assert_eq!(lists(&site.run()), [(1, &recall(2, &[116644, 14299, 18577], 0))]);
+    }
+
+    #[test]
+    fn channels_and_users_have_histories_of_their_own() {
+        let site = site(vec![vec![click(1, 2, 18, 5), click(2, 3, 18, 5), click(3, 2, 0, 5)]]);
+        assert_eq!(site.run().recalls.len(), 3);
+    }
+
+    #[test]
+    fn a_hit_without_neighbours_recalls_nothing_and_asks_nothing() {
+        let effects = site(vec![vec![click(1, 2, 18, 404)]]).run();
+        assert_eq!((effects.recalls.len(), effects.asks), (0, 0));
+    }
+
+    #[test]
+    fn a_changed_table_counts_from_its_epoch_on_and_takes_nothing_back() {
+        let hits = [1, 2, 3].map(|user| vec![click(user, user, 18, 5)]).to_vec();
+        let before = site(hits.clone()).run();
+        let mut changed = site(hits);
+        changed.similar.push((2, 5, Some(vec![8])));
+        changed.similar.push((3, 5, None));
+        let after = changed.run();
+        assert_eq!(lists(&before)[0], lists(&after)[0], "the recall of epoch 1 stands");
+        assert_eq!(lists(&after)[1..], [(2, &recall(2, &[8], 0))]);
+    }
+
+    #[test]
+    fn a_long_history_is_searched_like_a_short_one() {
+        let row = |from: i64| Some((from..from + 40).collect());
+        let mut site = site((1..=4).map(|at| vec![click(at, 2, 18, at as i64)]).collect());
+        site.similar = vec![(0, 1, row(0)), (0, 2, row(20)), (0, 3, row(40)), (0, 4, row(0))];
+        let counts: Vec<_> = site.run().recalls.iter().map(|(_, it)| it.articles.len()).collect();
+        assert_eq!(counts, [40, 20, 20]);
+    }
+}
