@@ -13,7 +13,7 @@ usage: ./run.sh COMMAND
   check            format, lints, documentation, dependencies
   bench [ARGS…]    measure, as benches/RESULTS.md shows it
 
-As root on Debian or Ubuntu, what is missing (a C compiler, Python, Rust) is installed by apt-get;
+As root on Debian, what is missing (compilers, make, Python, Rust) is installed by apt-get;
 elsewhere it is named. Logs go to standard error.
 END
 }
@@ -110,7 +110,8 @@ passed=0 failed=0
 level() {
     local name=$1 counter=$2 log status=0 good bad
     shift 2
-    say "" "==> $name: $*"
+    say ""
+    say "==> $name: $*"
     log=$(mktemp)
     "$@" 2>&1 </dev/null | tee "$log" >&2 || status=$?
     read -r good bad < <("$counter" "$status" <"$log")
@@ -152,7 +153,10 @@ test_all_levels() {
         export ONLINE_RECALL_TEST_ALL=1
         seconds=600
         ;;
-    *) die "test takes --all, and nothing else" ;;
+    *)
+        usage >&2
+        exit 2
+        ;;
     esac
     need python3
     level "the oracle" count_unittest python3 -m unittest discover fixtures
