@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     exit_on_panic();
     env_logger::Builder::from_env(
         env_logger::Env::default()
-            .default_filter_or("warn,online_recall=info,fjall=off,lsm_tree=off"),
+            .default_filter_or("warn,online_recall=info,fjall=error,lsm_tree=error"),
     )
     .format_target(false)
     .init();
