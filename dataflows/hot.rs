@@ -42,12 +42,15 @@ fn sum<'scope, D: 'static>(
 ) -> StreamVec<'scope, Epoch, HotIncrement> {
     stream.unary_frontier(pact, name, move |_, _| {
         let mut open: BTreeMap<Epoch, (Capability<Epoch>, Sums)> = BTreeMap::new();
+        // One epoch is about as large as the one before: its sums get their room at once.
+        let mut room = 0;
         move |(input, frontier), output| {
             input.for_each_stamp(|capability, batches| {
                 let Some(capability) = capability.retain_least(0) else { return };
                 let (_, sums) = match open.entry(*capability.time()) {
                     Entry::Occupied(entry) => entry.into_mut(),
-                    Entry::Vacant(entry) => entry.insert((capability, Sums::default())),
+                    Entry::Vacant(entry) => entry
+                        .insert((capability, Sums::with_capacity_and_hasher(room, FxBuildHasher))),
                 };
                 for record in batches.flat_map(|batch| batch.drain(..)) {
                     let (key, weight) = weigh(record);
@@ -60,6 +63,7 @@ fn sum<'scope, D: 'static>(
                 && !frontier.less_equal(first.key())
             {
                 let (capability, sums) = first.remove();
+                room = sums.len();
                 output.session(&capability).give_iterator(
                     sums.into_iter().map(|((channel, article), weight)| HotIncrement {
                         channel,

@@ -113,3 +113,25 @@ fn every_reason_is_kept_with_place_and_bytes_and_counted() {
     assert_eq!(summary["new_articles"], 6);
     assert!(exported.file("new.tsv").starts_with(b"18\t5\t"));
 }
+
+#[test]
+fn a_file_that_takes_the_path_of_a_renamed_one_overwrites_none_of_its_dead_letters() {
+    let place = folder();
+    let [log, renamed] = ["clicks.log", "clicks.log.1"].map(|name| place.path().join(name));
+    let replay = |args: &[&str]| {
+        let args = ["replay", "--store", "s"].iter().chain(args);
+        program::run(place.path(), args).done();
+    };
+    std::fs::write(&log, "zwei\nbad\n").unwrap();
+    replay(&["clicks.log"]);
+    std::fs::rename(&log, &renamed).unwrap();
+    std::fs::write(&renamed, "zwei\nbad\nmore\n").unwrap();
+    replay(&["clicks.log.1"]);
+    std::fs::write(&log, "eins\nbad\n").unwrap();
+    replay(&["clicks.log"]);
+    let exported = Exported::of(&place.path().join("s"));
+    let expected = "clicks.log.1:3\tnot_json\tmore\n\
+                    clicks.log:1\tnot_json\teins\nclicks.log:1\tnot_json\tzwei\n\
+                    clicks.log:2\tnot_json\tbad\nclicks.log:2\tnot_json\tbad\n";
+    assert_eq!(std::str::from_utf8(exported.file("dead_letters.tsv")).unwrap(), expected);
+}

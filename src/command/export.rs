@@ -40,16 +40,25 @@ pub(super) fn export(store: &Store, out: &Path) -> Result<(), Error> {
         }
         Ok(())
     })?;
-    write(out, "dead_letters.tsv", |lines| {
-        let mut bytes = Vec::new();
-        for letter in store.pairs(&store.letters, "") {
-            let (key, letter) = letter?;
-            bytes.clear();
-            text::escape(&letter, &mut bytes);
-            lines.put(&[&key, &bytes])?;
+    write(out, "dead_letters.tsv", |lines| letters(store, lines))
+}
+
+/// Writes all dead letters. The store's order is that of place and reason; those that share both are
+/// sorted here.
+fn letters(store: &Store, lines: &mut Lines<'_>) -> Result<(), Error> {
+    let mut place: (Vec<u8>, Vec<Vec<u8>>) = Default::default();
+    for letter in store.pairs(&store.letters, "") {
+        let (key, bytes) = letter?;
+        let here = rows::letter_fields(&key).ok_or_else(|| store.damaged("letters", &key))?;
+        if place.0 != here {
+            lines.put_sorted(&mut place.1)?;
+            place.0 = here.to_owned();
         }
-        Ok(())
-    })
+        let mut line = [here, b"\t"].concat();
+        text::escape(&bytes, &mut line);
+        place.1.push(line);
+    }
+    lines.put_sorted(&mut place.1)
 }
 
 /// Writes the versions of all cells that `list` finds to stand. The store's order is that of the

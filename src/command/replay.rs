@@ -23,7 +23,7 @@ use crate::store::Store;
 use crate::{sink, tables};
 
 /// How many bytes of histories stay in memory beside those of the epochs in flight.
-const HISTORY_BYTES: usize = 64 << 20;
+const HISTORY_BYTES: usize = 48 << 20;
 
 pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
     let begun = Instant::now();
@@ -64,6 +64,7 @@ pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
     let progress = Progress { total: plan.total(), bytes: plan.progress(), job: job.clone() };
 
     let interrupts = Interrupts::listen(Arc::clone(&feed))?;
+    let watched = Arc::clone(&feed);
     let reached = progress.shown_during(|| {
         job.run(mark.clone(), tables, outside, (feed, cuts), |feed| {
             match plan.read(feed, records) {
@@ -73,7 +74,9 @@ pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
             }
         })
     });
-    let signal = interrupts.end();
+    // A signal that came when all was done already has interrupted nothing.
+    let caught = interrupts.end();
+    let signal = if watched.is_done() { 0 } else { caught };
     let reached = reached?;
 
     let summary = Summary { store: &store, files, begun, mark_before: mark, mark: reached };

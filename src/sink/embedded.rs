@@ -70,8 +70,8 @@ impl Embedded {
         self.batch.insert(&self.store.cells, key, rows::encode(&version));
     }
 
-    fn put_dead_letter(&mut self, letter: DeadLetter) {
-        let key = rows::letter(&letter.place, letter.reason);
+    fn put_dead_letter(&mut self, letter: DeadLetter, binding: &Binding) {
+        let key = rows::letter(&letter.place, letter.reason, binding.epoch);
         self.batch.insert(&self.store.letters, key, letter.bytes);
     }
 }
@@ -90,7 +90,7 @@ impl Sink for Embedded {
             self.put_recall(recall, binding);
         }
         for letter in share.dead_letters {
-            self.put_dead_letter(letter);
+            self.put_dead_letter(letter, binding);
         }
         Ok(())
     }

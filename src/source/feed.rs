@@ -13,6 +13,9 @@ use crate::failpoint;
 /// How many bytes of records may wait in the queue; one chunk always may.
 const QUEUE_BYTES: usize = 4 << 20;
 
+/// How many bytes are left when the source is woken to fill the queue: seldom, and for many chunks.
+const REFILL_BYTES: usize = QUEUE_BYTES / 2;
+
 /// The queue of chunks, open at one end for the source and at the other for every worker.
 pub struct Feed {
     state: Mutex<State>,
@@ -136,6 +139,12 @@ impl Feed {
         self.lock().mark
     }
 
+    /// Whether the source has ended, and all that it has read is done.
+    pub fn is_done(&self) -> bool {
+        let state = self.lock();
+        state.ended && state.mark.next() == state.open
+    }
+
     /// Stops the source, which finds out at its next call, and wakes all workers.
     pub fn stop(&self) {
         let mut state = self.lock();
@@ -159,7 +168,9 @@ impl Feed {
         match state.queue.pop_front() {
             Some(chunk) => {
                 state.queued_bytes -= chunk.lines.len();
-                self.room.notify_all();
+                if state.queued_bytes <= REFILL_BYTES {
+                    self.room.notify_all();
+                }
                 Next::Chunk(chunk)
             }
             None if state.ended => Next::End(state.open),
