@@ -118,18 +118,19 @@ impl Open {
         let mut session = asks.session(&self.ask);
         let mut candidates = Vec::with_capacity(self.candidates.len());
         let mut glances = Vec::with_capacity(GLANCES);
-        for some in self.candidates.chunks(GLANCES) {
-            glances.extend(some.iter().map(|Candidates { cell, .. }| histories.glance(cell)));
-            for (Candidates { cell, neighbours, .. }, glance) in some.iter().zip(glances.drain(..))
-            {
-                let (slot, new) = histories.touch(cell, glance, epoch);
+        let mut rest = self.candidates.into_iter();
+        while !rest.as_slice().is_empty() {
+            let some = rest.as_slice().iter().take(GLANCES);
+            glances.extend(some.map(|Candidates { cell, .. }| histories.glance(cell)));
+            for (glance, Candidates { cell, neighbours, .. }) in glances.drain(..).zip(&mut rest) {
+                let (slot, new) = histories.touch(&cell, glance, epoch);
                 if new {
-                    session.give(Ask { cell: cell.clone(), ticket: slot.ticket() });
+                    session.give(Ask { cell, ticket: slot.ticket() });
                 }
                 if !histories.is_known(slot) {
                     unknown.push(slot);
                 }
-                candidates.push((slot, Neighbours::clone(neighbours)));
+                candidates.push((slot, neighbours));
             }
         }
         Complete { recall: self.recall, candidates, unknown }

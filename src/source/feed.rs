@@ -121,7 +121,8 @@ impl Feed {
     /// Says that no epoch will be begun any more.
     pub fn end(&self) {
         let mut state = self.lock();
-        state.ended = true;
+        // A source that was stopped ends, too, but not because there was nothing more.
+        state.ended |= !state.stopped;
         state.cuts = None;
         wake(&state);
     }
