@@ -79,7 +79,7 @@ replay() {
 
     local from=fixtures/small store=var/replay
     # The histories are there once, before the first click; a load would replace what came since.
-    if [[ ! -e $store/VERSION ]]; then
+    if ! "$online_recall" show job --json --store $store 2>/dev/null | grep -q '"epoch_mark":[1-9]'; then
         "$online_recall" tables load --similar $from/similar.tsv --history $from/history.tsv --store $store
     fi
     "$online_recall" replay $from/userClick.log $from/oversized.log.gz \

@@ -55,7 +55,8 @@ class Machine:
             f"{models[0] if models else platform.machine()}, "
             f"{len(os.sched_getaffinity(0))} cores, {memory / 2**30:.0f} GiB"
         )
-        self.system = f"{platform.system()} {platform.release()}, {output('rustc', '--version')}"
+        kernel = ".".join(platform.release().split(".")[:2])
+        self.system = f"{platform.system()} {kernel}, {output('rustc', '--version')}"
         self.load = os.getloadavg()[0]
         changed = output("git", "status", "--porcelain", "--", ".", ":!benches/RESULTS.md", ":!benches/results.svg")
         self.commit = output("git", "rev-parse", "--short=12", "HEAD")

@@ -1,6 +1,7 @@
 //! The command line: every command, option and help text.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -17,7 +18,7 @@ const VERSION: &str =
   online-recall show hot 18 --store ./store
 
 Exit status: 0 done, 1 failed, 2 wrong usage or configuration.
-The level of the log is set by RUST_LOG: error, warn, info (the default) or debug.")]
+The level of the log is set by RUST_LOG: off, error, warn, info (the default) or debug.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -47,7 +48,8 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   online-recall replay userClick.log --store ./store
-  online-recall replay logs/ 'old/*.log.gz' --articles new-article.log --similar similar.tsv --store ./store -w 2
+  online-recall replay logs/ 'old/*.log.gz' --articles new-article.log \\
+      --similar similar.tsv --store ./store -w 2
   zcat dump.gz | online-recall replay - --store ./store --at 2019-04-11T00:00:00+08:00
 
 A line may begin with the timestamp that Kafka's console consumer prints (CreateTime:MILLISECONDS<tab>).
@@ -125,13 +127,15 @@ pub enum What {
 
 /// Show a list of a channel.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  online-recall show hot 18 --top 5 --store ./store")]
 pub struct ShowChannel {
     /// The channel's number.
     #[arg(value_name = "CHANNEL")]
     pub channel: String,
     /// How many articles the table shows; --json gives all.
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub top: usize,
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub top: NonZeroUsize,
     /// What to look into.
     #[command(flatten)]
     pub view: View,
@@ -139,6 +143,8 @@ pub struct ShowChannel {
 
 /// Show cells of a user.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  online-recall show recall 1115629498121846784 --store ./store")]
 pub struct ShowUser {
     /// The user's id, as it stands in the clicks.
     #[arg(value_name = "USER", allow_hyphen_values = true)]
@@ -150,6 +156,8 @@ pub struct ShowUser {
 
 /// Show a row of similar articles.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  online-recall show similar 18005 --store ./store")]
 pub struct ShowArticle {
     /// The article's id.
     #[arg(value_name = "ARTICLE", allow_hyphen_values = true)]
@@ -161,6 +169,8 @@ pub struct ShowArticle {
 
 /// Show the job.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  online-recall show job --json --store ./store")]
 pub struct ShowJob {
     /// What to look into.
     #[command(flatten)]

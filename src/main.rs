@@ -12,12 +12,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     exit_on_panic();
-    env_logger::Builder::from_env(
-        env_logger::Env::default()
-            .default_filter_or("warn,online_recall=info,fjall=error,lsm_tree=error"),
-    )
-    .format_target(false)
-    .init();
+    env_logger::Builder::new().parse_filters(&log_filter()).format_target(false).init();
     match command::run(&Cli::parse().command) {
         Ok(text) => {
             command::print(&text);
@@ -26,11 +21,32 @@ fn main() -> ExitCode {
         Err(error) => {
             let status = error.status();
             if !matches!(error, Error::Checked) {
-                log::error!("{:#}", anyhow::Error::new(error));
+                report(&error);
             }
             ExitCode::from(status)
         }
     }
+}
+
+/// Says why the program ends: whatever is to be logged, this is not left out.
+#[expect(clippy::print_stderr, reason = "the one message that is no line of the log")]
+fn report(error: &(dyn std::error::Error + 'static)) {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    eprintln!("error: {}", causes.map(ToString::to_string).collect::<Vec<_>>().join(": "));
+}
+
+/// What is logged: a level alone is that of this program, and of the libraries what goes wrong.
+fn log_filter() -> String {
+    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+    match &*wanted {
+        "" => log_filter_at("info"),
+        level if level.parse::<log::LevelFilter>().is_ok() => log_filter_at(level),
+        _ => wanted,
+    }
+}
+
+fn log_filter_at(level: &str) -> String {
+    format!("warn,online_recall={level},fjall=error,lsm_tree=error")
 }
 
 /// Ends the process when any of its threads panics: the others would wait for that one for ever.

@@ -1,6 +1,6 @@
 //! Every command of the program: what it does, what it prints, and what it says of mistakes.
 //!
-//! Expected results are written out, from the formats and the interface. Catches a changed shape of a
+//! Expected results are written out, from docs/formats.md and docs/replay.md. Catches a changed shape of a
 //! document, a wrong exit status, a message that does not name file, line and reason; that results are
 //! right on other input is for `replay_oracle.rs` to say. Damage is in `damage.rs`.
 
@@ -126,7 +126,7 @@ fn a_replay_sums_up_what_it_did() {
 
     // For people, the second time.
     let outcome = place.run(line).done();
-    for said in ["0 new, 3 as before", "records ", "hits ", "lists recalled ", "peak memory "] {
+    for said in ["0 read, 3 unchanged", "records ", "hits ", "lists recalled ", "peak memory "] {
         assert!(outcome.text().contains(said), "{said}: {outcome:#?}");
     }
 }

@@ -27,6 +27,10 @@ const HISTORY_BYTES: usize = 48 << 20;
 
 pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
     let begun = Instant::now();
+    if args.clicks.is_empty() && args.articles.is_empty() && args.similar.is_none() {
+        let nothing = "nothing to replay: name files of clicks, --articles or --similar";
+        return Err(Error::Usage(nothing.to_owned()));
+    }
     let settled = Settled::of(&args.outside)?;
     let store = Arc::new(Store::create(&settled.dir)?);
     let mark = store.mark()?;
@@ -80,7 +84,6 @@ pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
     let reached = reached?;
 
     let summary = Summary { store: &store, files, begun, mark_before: mark, mark: reached };
-    log::info!("{}", if signal == 0 { "done" } else { "ended by a signal" });
     if signal != 0 {
         return Err(Error::Interrupted(signal));
     }
@@ -235,7 +238,7 @@ impl Summary<'_> {
         let mut line = |name: &str, value: String| {
             writeln!(text, "{name:<16}{value:>14}").expect("a string takes all text");
         };
-        line("files", format!("{read} new, {unchanged} as before"));
+        line("files", format!("{read} read, {unchanged} unchanged"));
         line("records", HumanCount(totals.records()).to_string());
         line("  hits", HumanCount(totals.hits).to_string());
         line("  other events", HumanCount(totals.others).to_string());
@@ -249,7 +252,9 @@ impl Summary<'_> {
         line("lists recalled", HumanCount(totals.recalls).to_string());
         let epochs = self.mark.epoch.0 - self.mark_before.epoch.0;
         line("epochs", HumanCount(epochs).to_string());
-        line("rate", format!("{}/s", HumanCount(rate as u64)));
+        if totals.records() > 0 {
+            line("rate", format!("{}/s", HumanCount(rate as u64)));
+        }
         line("time", format!("{:.2} s", elapsed.as_secs_f64()));
         if let Some(peak) = peak_memory() {
             line("peak memory", HumanBytes(peak).to_string());

@@ -3,9 +3,10 @@
 use std::cmp::Reverse;
 use std::os::unix::ffi::OsStrExt;
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{Cell, CellAlignment, Table};
+use comfy_table::presets::NOTHING;
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent};
 use dataflows::{Article, Channel, Order};
+use indicatif::HumanCount;
 use serde_json::{Value, json};
 
 use super::{Error, Settled, date};
@@ -15,6 +16,9 @@ use crate::source::Topic;
 use crate::store::rows::{self, List};
 use crate::store::{Store, similar_value};
 use crate::text;
+
+/// How many columns a table takes at most; longer lists go on in the next line.
+const WIDTH: u16 = 100;
 
 /// Prints what is asked for.
 pub(super) fn show(what: &What) -> Result<String, Error> {
@@ -45,11 +49,11 @@ fn hot(args: &ShowChannel) -> Result<String, Error> {
     }
     let most = scores.first().map_or(0, |(_, score)| *score).max(1);
     let mut table = table(["#", "article", "score", ""]);
-    for ((article, score), rank) in scores.iter().zip(1..).take(args.top) {
+    for ((article, score), rank) in scores.iter().zip(1..).take(args.top.get()) {
         let bar = "█".repeat((*score as u128 * 24 / u128::from(most)) as usize);
         table.add_row([right(rank), right(article), right(score), Cell::new(bar)]);
     }
-    Ok(titled(&format!("hot in channel {}", args.channel), scores.len(), args.top, &table))
+    Ok(titled(&format!("hot in channel {}", args.channel), scores.len(), args.top.get(), &table))
 }
 
 fn new(args: &ShowChannel) -> Result<String, Error> {
@@ -64,10 +68,10 @@ fn new(args: &ShowChannel) -> Result<String, Error> {
         })));
     }
     let mut table = table(["#", "article", "since"]);
-    for ((article, timestamp), rank) in scores.iter().zip(1..).take(args.top) {
+    for ((article, timestamp), rank) in scores.iter().zip(1..).take(args.top.get()) {
         table.add_row([right(rank), right(article), Cell::new(date(*timestamp))]);
     }
-    Ok(titled(&format!("new in channel {}", args.channel), scores.len(), args.top, &table))
+    Ok(titled(&format!("new in channel {}", args.channel), scores.len(), args.top.get(), &table))
 }
 
 /// The articles of a channel in Redis's order: score down, then member up as bytes.
@@ -195,24 +199,26 @@ fn job(args: &ShowJob) -> Result<String, Error> {
         });
         return Ok(format!("{document}\n"));
     }
-    let mut table = table(["", ""]);
+    let mut table = plain();
     table.add_row([Cell::new("epochs done"), right(mark.epoch)]);
     if mark.time > 0 {
         table.add_row([Cell::new("dated until"), right(date(mark.time))]);
     }
-    table.add_row([Cell::new("records"), right(totals.records())]);
-    for (name, count) in outcomes {
-        table.add_row([Cell::new(format!("  {name}")), right(count)]);
+    table.add_row([Cell::new("records"), right(HumanCount(totals.records()))]);
+    for (name, (_, count)) in
+        ["hits", "other events", "new articles", "dead letters"].iter().zip(outcomes)
+    {
+        table.add_row([Cell::new(format!("  {name}")), right(HumanCount(count))]);
     }
     for (reason, count) in reasons.filter(|(_, count)| *count > 0) {
-        table.add_row([Cell::new(format!("    {reason}")), right(count)]);
+        table.add_row([Cell::new(format!("    {reason}")), right(HumanCount(count))]);
     }
-    table.add_row([Cell::new("lists recalled"), right(totals.recalls)]);
+    table.add_row([Cell::new("lists recalled"), right(HumanCount(totals.recalls))]);
     for (of, path, position) in &files {
         let file = format!("{} {}", topic(of), path.escape_ascii());
-        table.add_row([Cell::new(file), right(format!("{} lines", position.lines))]);
+        table.add_row([Cell::new(file), right(format!("{} lines", HumanCount(position.lines)))]);
     }
-    Ok(format!("{table}\n"))
+    Ok(lines(&table))
 }
 
 fn channel(text: &str) -> Result<Channel, Error> {
@@ -226,9 +232,23 @@ fn document(items: impl Iterator<Item = Value>) -> String {
 }
 
 fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(header);
+    let mut table = plain();
+    table.set_header(header).set_style(TableComponent::HeaderLines, '─');
     table
+}
+
+fn plain() -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(WIDTH);
+    table
+}
+
+/// The lines of a table, without the blanks behind them.
+fn lines(table: &Table) -> String {
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 fn right(value: impl ToString) -> Cell {
@@ -238,7 +258,7 @@ fn right(value: impl ToString) -> Cell {
 fn titled(title: &str, found: usize, shown: usize, table: &Table) -> String {
     match found {
         0 => format!("{title}: nothing\n"),
-        _ if found > shown => format!("{title}: {shown} of {found}\n{table}\n"),
-        _ => format!("{title}: {found}\n{table}\n"),
+        _ if found > shown => format!("{title}: {shown} of {found}\n{}", lines(table)),
+        _ => format!("{title}: {found}\n{}", lines(table)),
     }
 }
