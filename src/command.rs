@@ -45,6 +45,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The result could not be printed.
+    #[error("cannot print the result")]
+    Print(#[source] io::Error),
     /// Signals could not be listened to.
     #[error("cannot listen to signals")]
     Signals(#[source] io::Error),
@@ -93,7 +96,7 @@ pub fn run(command: &Command) -> Result<String, Error> {
             if report.mistakes.is_empty() {
                 return Ok(text + "\n");
             }
-            print(&(text + "\n"));
+            print(&(text + "\n"))?;
             Err(Error::Checked)
         }
     }
@@ -111,12 +114,16 @@ fn load(args: &cli::Load) -> Result<String, Error> {
 }
 
 /// Prints to standard output; a reader that has gone away, such as `head`, is no failure.
-pub fn print(text: &str) {
+///
+/// # Errors
+///
+/// If it cannot be written otherwise.
+pub fn print(text: &str) -> Result<(), Error> {
     use io::Write;
-    if let Err(error) = io::stdout().lock().write_all(text.as_bytes())
-        && error.kind() != io::ErrorKind::BrokenPipe
-    {
-        log::error!("cannot print the result: {error}");
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Print(error)),
+        _ => Ok(()),
     }
 }
 

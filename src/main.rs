@@ -13,11 +13,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     exit_on_panic();
     env_logger::Builder::new().parse_filters(&log_filter()).format_target(false).init();
-    match command::run(&Cli::parse().command) {
-        Ok(text) => {
-            command::print(&text);
-            ExitCode::SUCCESS
-        }
+    match command::run(&Cli::parse().command).and_then(|text| command::print(&text)) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let status = error.status();
             if !matches!(error, Error::Checked) {

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decode::Reason;
 use crate::ledger::Binding;
+use crate::source::Topic;
 
 pub use embedded::Embedded;
 
@@ -74,6 +75,8 @@ impl Share {
 pub struct DeadLetter {
     /// Its place, as people read it: `topic/partition/offset` or `file:line`.
     pub place: Vec<u8>,
+    /// What it was taken for.
+    pub topic: Topic,
     /// Why it is no event.
     pub reason: Reason,
     /// Its bytes; of one that is too long, the first.

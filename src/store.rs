@@ -14,6 +14,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use fjall::compaction::Leveled;
 use fjall::config::{CompressionPolicy, PinningPolicy};
@@ -323,7 +324,18 @@ impl Store {
         batch.insert(&self.ledger, COMMITS, encode(&next));
         batch.commit().map_err(|error| Error::of(&self.dir, "write to", error))?;
         commits.0 = next;
-        commits.1.put(next).map_err(failed(&self.dir, "write to"))
+        commits.1.put(next).map_err(failed(&self.dir, "write to"))?;
+        self.wait_for_tables();
+        Ok(())
+    }
+
+    /// Waits until what is written and in no table yet is little: the database itself takes writes
+    /// without bound, however far its own thread is behind.
+    #[expect(clippy::disallowed_methods, reason = "the database tells nobody that it has flushed")]
+    fn wait_for_tables(&self) {
+        while self.db.write_buffer_size() > WRITTEN_BYTES {
+            std::thread::sleep(FLUSH_PATIENCE);
+        }
     }
 
     /// Adds to a batch that the mark moves, and what is known of replays.
@@ -335,6 +347,20 @@ impl Store {
     ) {
         batch.insert(&self.ledger, MARK, encode(mark));
         batch.insert(&self.ledger, REPLAY, encode(replay));
+    }
+
+    /// Keeps the new names of files.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub(crate) fn rename(&self, files: &[Range]) -> Result<(), Error> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let mut batch = self.batch();
+        files.iter().for_each(|range| self.put_range(&mut batch, range));
+        self.commit(batch)
     }
 
     /// Adds to a batch how far an epoch has read a file.
@@ -416,6 +442,13 @@ const CACHE_BYTES: u64 = 6 << 20;
 /// The least that fjall takes: a keyspace that is seldom flushed keeps old journals alive.
 const JOURNAL_BYTES: u64 = 64 << 20;
 
+/// What may be written and not yet be in a table; more than what all keyspaces hold before they are
+/// flushed.
+const WRITTEN_BYTES: u64 = 48 << 20;
+
+/// How long a writer waits before it looks again whether there is room.
+const FLUSH_PATIENCE: Duration = Duration::from_millis(2);
+
 /// How large a table grows: to write one takes memory in proportion.
 const TABLE_BYTES: u64 = 8 << 20;
 
@@ -428,6 +461,11 @@ fn options(memtable: u64) -> KeyspaceCreateOptions {
         .filter_block_pinning_policy(PinningPolicy::all(true))
         .index_block_pinning_policy(PinningPolicy::all(true))
         .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES)))
+}
+
+/// Whether a store stands in a directory, of whatever version.
+pub(crate) fn stands_in(dir: &Path) -> bool {
+    fs::read_to_string(dir.join(VERSION_FILE)).is_ok_and(|text| text.starts_with(VERSION_TEXT))
 }
 
 fn failed(dir: &Path, attempt: &'static str) -> impl Fn(io::Error) -> Error {

@@ -635,3 +635,37 @@ fn a_second_process_is_told_that_the_store_is_in_use() {
     program::outcome_of(holder, "holder".to_owned()).done();
     place.run("show job --store s").done();
 }
+
+#[test]
+fn a_renamed_file_without_news_makes_room_for_another_at_its_path() {
+    let place = folder();
+    let click = |user: u32| {
+        format!(
+            r#"{{"channelId":1,"param":{{"action":"click","userId":"{user}","articleId":"5"}}}}"#
+        ) + "\n"
+    };
+    let log = place.path().join("l.log");
+    let hits = |files: &str| {
+        let line = format!("replay {files} --store s --json");
+        program::run_line(place.path(), &line).done().json()["hits"].as_u64().unwrap()
+    };
+    fs::write(&log, click(1)).unwrap();
+    assert_eq!(hits("l.log"), 1);
+    fs::rename(&log, place.path().join("l.log.1")).unwrap();
+    assert_eq!(hits("l.log.1"), 0);
+    fs::write(&log, click(2).repeat(2)).unwrap();
+    assert_eq!(hits("l.log.1"), 0, "it is known by its new name");
+    assert_eq!(hits("l.log"), 2);
+    assert_eq!(hits("l.log l.log.1"), 0);
+}
+
+#[test]
+fn a_result_that_cannot_be_printed_is_a_failure() {
+    let place = folder();
+    testing::copy(&small(), place.path());
+    program::run_line(place.path(), "replay userClick.log --store s").done();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let args = ["show", "job", "--json", "--store", "s"];
+    let status = program::command(place.path(), args).stdout(full).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+}

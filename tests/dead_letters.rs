@@ -135,3 +135,15 @@ fn a_file_that_takes_the_path_of_a_renamed_one_overwrites_none_of_its_dead_lette
                     clicks.log:2\tnot_json\tbad\nclicks.log:2\tnot_json\tbad\n";
     assert_eq!(std::str::from_utf8(exported.file("dead_letters.tsv")).unwrap(), expected);
 }
+
+#[test]
+fn a_file_that_is_read_as_both_topics_has_dead_letters_as_both() {
+    let place = folder();
+    std::fs::write(place.path().join("f"), b"\n\xff\n").unwrap();
+    let line = "replay f --articles f --store s --json";
+    let summary = program::run_line(place.path(), line).done().json();
+    let exported = Exported::of(&place.path().join("s"));
+    let expected = "f:1\tempty\t\nf:1\tempty\t\nf:2\tnot_utf8\t\\xff\nf:2\tnot_utf8\t\\xff\n";
+    assert_eq!(std::str::from_utf8(exported.file("dead_letters.tsv")).unwrap(), expected);
+    assert_eq!(summary["dead_letters"]["empty"], 2);
+}

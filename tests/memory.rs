@@ -115,3 +115,15 @@ fn a_hot_user_and_a_hot_article_end_as_the_oracle_tells() {
     Exported::of(&path("s")).must_be(&Exported::read(&path("expected")), "hot keys");
     totals_must_be(&path("s"), &path("expected/totals.json"));
 }
+
+#[test]
+fn a_gigabyte_of_garbage_is_kept_in_bounded_memory() {
+    let place = folder();
+    let packed = File::create(place.path().join("a.log.gz")).unwrap();
+    let mut packed = GzEncoder::new(packed, Compression::fast());
+    let line = [vec![b'x'; 500_000], b"\n".to_vec()].concat();
+    (0..2000).for_each(|_| packed.write_all(&line).unwrap());
+    packed.finish().unwrap();
+    let summary = replay(place.path(), "a.log.gz --epoch-records 2");
+    assert_eq!(summary["dead_letters"]["not_json"], 2000);
+}

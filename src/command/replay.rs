@@ -46,6 +46,7 @@ pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
         let (from, to) = (renamed.from.display(), renamed.to.display());
         log::info!("known under another name: from={from} path={to}");
     }
+    store.rename(plan.renaming())?;
     if let Some(similar) = &args.similar {
         store.load(Some(similar), None)?;
     }

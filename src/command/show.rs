@@ -145,7 +145,8 @@ fn similar(args: &ShowArticle) -> Result<String, Error> {
     }
     let order = settled.settings().order;
     neighbours.sort_by(|(a, x, _), (b, y, _)| {
-        let near = x.total_cmp(y);
+        // As the job orders them: 0 and -0 are one number.
+        let near = (x + 0.0).total_cmp(&(y + 0.0));
         if order == Order::Descending { near.reverse() } else { near }.then(a.cmp(b))
     });
     if args.view.json {

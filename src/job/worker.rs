@@ -168,6 +168,7 @@ impl State<'_> {
             };
             share.dead_letters.push(DeadLetter {
                 place: chunk.partition.place(record.place.offset),
+                topic: chunk.partition.topic,
                 reason,
                 bytes: kept.to_owned(),
             });

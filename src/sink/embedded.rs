@@ -71,7 +71,7 @@ impl Embedded {
     }
 
     fn put_dead_letter(&mut self, letter: DeadLetter, binding: &Binding) {
-        let key = rows::letter(&letter.place, letter.reason, binding.epoch);
+        let key = rows::letter(&letter.place, letter.reason, binding.epoch, letter.topic);
         self.batch.insert(&self.store.letters, key, letter.bytes);
     }
 }

@@ -16,6 +16,10 @@ const QUEUE_BYTES: usize = 4 << 20;
 /// How many bytes are left when the source is woken to fill the queue: seldom, and for many chunks.
 const REFILL_BYTES: usize = QUEUE_BYTES / 2;
 
+/// How many bytes of records may be in epochs in flight before the next is begun: what an epoch keeps
+/// of its records, its dead letters, it keeps until it is durable.
+const IN_FLIGHT_BYTES: usize = 64 << 20;
+
 /// The queue of chunks, open at one end for the source and at the other for every worker.
 pub struct Feed {
     state: Mutex<State>,
@@ -28,6 +32,8 @@ pub struct Feed {
 struct State {
     queue: VecDeque<Chunk>,
     queued_bytes: usize,
+    /// The epochs beyond the mark that have been begun, with the bytes of their records.
+    flying: VecDeque<(Epoch, usize)>,
     /// The first epoch that may still get a chunk.
     open: Epoch,
     mark: Epoch,
@@ -56,6 +62,22 @@ pub enum Next {
 #[error("the job is stopping")]
 pub struct Stopped;
 
+impl State {
+    /// Counts bytes to the open epoch.
+    fn fly(&mut self, bytes: usize) {
+        let open = self.open;
+        match self.flying.back_mut() {
+            Some((epoch, sum)) if *epoch == open => *sum += bytes,
+            _ => self.flying.push_back((open, bytes)),
+        }
+    }
+
+    /// The bytes of the epochs that are closed and not marked.
+    fn bytes_before_open(&self) -> usize {
+        self.flying.iter().filter(|(epoch, _)| *epoch < self.open).map(|(_, bytes)| bytes).sum()
+    }
+}
+
 impl Feed {
     /// Makes a feed for a job whose last marked epoch is `mark`; `cuts` hears of every closed epoch.
     pub fn new(mark: Epoch, in_flight: u64, cuts: Sender<Cut>) -> Feed {
@@ -63,6 +85,7 @@ impl Feed {
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 queued_bytes: 0,
+                flying: VecDeque::new(),
                 open: mark.next(),
                 mark,
                 ended: false,
@@ -78,7 +101,10 @@ impl Feed {
     /// Waits until the open epoch may be begun, and names it.
     pub fn begin(&self) -> Result<Epoch, Stopped> {
         let mut state = self.lock();
-        while !state.stopped && state.open.0 > state.mark.0 + self.in_flight {
+        while !state.stopped
+            && (state.open.0 > state.mark.0 + self.in_flight
+                || state.bytes_before_open() > IN_FLIGHT_BYTES)
+        {
             state = self.wait(state);
         }
         if state.stopped { Err(Stopped) } else { Ok(state.open) }
@@ -98,6 +124,7 @@ impl Feed {
         }
         assert_eq!(chunk.epoch, state.open, "a chunk belongs to the open epoch");
         state.queued_bytes += chunk.lines.len();
+        state.fly(chunk.lines.len());
         state.queue.push_back(chunk);
         wake(&state);
         Ok(())
@@ -131,6 +158,9 @@ impl Feed {
     pub fn marked(&self, mark: Epoch) {
         let mut state = self.lock();
         state.mark = mark;
+        while state.flying.front().is_some_and(|(epoch, _)| *epoch <= mark) {
+            state.flying.pop_front();
+        }
         self.room.notify_all();
         wake(&state);
     }
@@ -192,5 +222,36 @@ impl Feed {
 fn wake(state: &State) {
     for worker in &state.workers {
         worker.unpark();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::source::{Partition, Topic};
+
+    #[test]
+    fn the_bytes_of_closed_epochs_count_until_they_are_marked() {
+        let (cuts, _cuts) = crossbeam_channel::unbounded();
+        let feed = Feed::new(Epoch(0), 8, cuts);
+        let name = b"a".to_vec();
+        let partition =
+            Arc::new(Partition { topic: Topic::Clicks, name, separator: b':', ordinal: 0 });
+        for bytes in [30, 20] {
+            let epoch = feed.begin().unwrap();
+            for _ in 0..2 {
+                let (partition, lines) = (Arc::clone(&partition), vec![b'\n'; bytes]);
+                feed.push(Chunk { epoch, partition, first: 1, lines }).unwrap();
+            }
+            feed.close(Cut { epoch, ranges: Vec::new() }).unwrap();
+        }
+        let flying = || feed.lock().bytes_before_open();
+        assert_eq!(flying(), 100);
+        feed.marked(Epoch(1));
+        assert_eq!(flying(), 40);
+        feed.marked(Epoch(2));
+        assert_eq!(flying(), 0);
     }
 }

@@ -6,7 +6,7 @@
 //! hot       CHANNEL \t ARTICLE                   score (u64 LE)
 //! new       CHANNEL \t ARTICLE                   timestamp in ms (u64 LE)
 //! similar   ARTICLE                              SimilarRow
-//! letters   PLACE \t REASON \t epoch (u64 BE)      the record's bytes
+//! letters   PLACE \t REASON \t epoch (u64 BE) topic the record's bytes
 //! files     topic (c or a) PATH                  Position
 //! ledger    mark, replay, loading                Mark, Replay, Loading
 //! staged    s ARTICLE \t NEIGHBOUR               value, as text
@@ -137,30 +137,35 @@ pub fn number(value: &[u8]) -> Option<u64> {
     value.try_into().ok().map(u64::from_le_bytes)
 }
 
-/// The key of a dead letter. The epoch tells it from one of another file that had the same path.
-pub fn letter(place: &[u8], reason: Reason, epoch: Epoch) -> Vec<u8> {
+/// The key of a dead letter. The epoch tells it from one of another file that had the same path, the
+/// topic from that of a file that is read as both.
+pub fn letter(place: &[u8], reason: Reason, epoch: Epoch, topic: Topic) -> Vec<u8> {
     let mut key = Vec::with_capacity(place.len() + 32);
     text::escape(place, &mut key);
     key.push(b'\t');
     key.extend_from_slice(reason.name().as_bytes());
     key.push(b'\t');
     key.extend_from_slice(&epoch.0.to_be_bytes());
+    key.push(initial(topic));
     key
 }
 
 /// The fields of a dead letter's key as they stand in a line: the place, escaped, a tab, the reason.
 pub fn letter_fields(key: &[u8]) -> Option<&[u8]> {
-    let (fields, _epoch) = key.split_last_chunk::<8>()?;
+    let (fields, _epoch_and_topic) = key.split_last_chunk::<9>()?;
     fields.strip_suffix(b"\t")
 }
 
 /// The key of a file's position.
 pub fn file(topic: Topic, path: &[u8]) -> Vec<u8> {
-    let topic = match topic {
+    [&[initial(topic)], path].concat()
+}
+
+fn initial(topic: Topic) -> u8 {
+    match topic {
         Topic::Clicks => b'c',
         Topic::Articles => b'a',
-    };
-    [&[topic], path].concat()
+    }
 }
 
 /// The topic and path of a file's key.

@@ -27,10 +27,8 @@ const AHEAD: usize = 4;
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Reads files into the feed: epoch after epoch the next so many lines of each topic, until both end.
-/// The first cut bears `renaming`, too.
 pub(super) fn read(
     files: Vec<Planned>,
-    mut renaming: Vec<Range>,
     progress: &Arc<AtomicU64>,
     feed: &Feed,
     epoch_records: NonZeroU64,
@@ -60,7 +58,6 @@ pub(super) fn read(
             }
         }
         let Some(epoch) = open else { break };
-        ranges.append(&mut renaming);
         feed.close(Cut { epoch, ranges })?;
     }
     feed.end();

@@ -13,6 +13,7 @@ use glob::MatchOptions;
 use walkdir::WalkDir;
 
 use super::error::Error;
+use crate::store;
 
 /// What names standard input.
 pub(super) const STDIN: &str = "-";
@@ -33,6 +34,8 @@ pub enum Why {
     Name,
     /// It is a pipe, a socket or a device inside a folder.
     Special,
+    /// It is a store, which is no log.
+    Store,
     /// It is read already in this run, by this or another name (a link).
     Again,
 }
@@ -42,6 +45,7 @@ impl fmt::Display for Why {
         f.write_str(match self {
             Why::Name => "its name begins with . or _ or ends with .tmp",
             Why::Special => "it is no regular file",
+            Why::Store => "a store stands there",
             Why::Again => "it is given already",
         })
     }
@@ -118,6 +122,10 @@ fn folder(
     skipped: &mut Vec<Skipped>,
 ) -> Result<(), Error> {
     let before = skipped.len();
+    if store::stands_in(root) {
+        skipped.push(Skipped { path: root.to_owned(), why: Why::Store });
+        return Ok(());
+    }
     let mut walk = WalkDir::new(root).min_depth(1).follow_links(true).into_iter();
     while let Some(entry) = walk.next() {
         let entry = match entry {
@@ -134,7 +142,10 @@ fn folder(
             }
         };
         let kind = entry.file_type();
-        if is_skipped(entry.file_name()) {
+        if kind.is_dir() && store::stands_in(entry.path()) {
+            walk.skip_current_dir();
+            skipped.push(Skipped { path: entry.into_path(), why: Why::Store });
+        } else if is_skipped(entry.file_name()) {
             if kind.is_dir() {
                 walk.skip_current_dir();
             }
@@ -259,6 +270,19 @@ mod tests {
         assert_eq!(skipped, names.map(|name| (name.to_owned(), Why::Name)));
         let (found, _) = list(&root, &["l/_SUCCESS", "l/.hidden", "l/_temporary"]).unwrap();
         assert_eq!(found, ["l/_SUCCESS", "l/.hidden", "l/_temporary/0/a.log"]);
+    }
+
+    #[test]
+    fn a_store_among_the_logs_is_skipped_and_named() {
+        let root = made(&[b"l/a.log", b"l/s/db/0.jnl", b"s/db/0.jnl", b"other/VERSION"]);
+        for store in ["l/s", "s"] {
+            let version = root.path().join(store).join("VERSION");
+            fs::write(version, "online-recall store, version 9\n").unwrap();
+        }
+        let (found, skipped) = list(&root, &["l", "s", "other"]).unwrap();
+        assert_eq!(found, ["l/a.log", "other/VERSION"]);
+        assert_eq!(skipped, ["l/s", "s"].map(|name| (name.to_owned(), Why::Store)));
+        assert_eq!(list(&root, &["*"]).unwrap().0, found);
     }
 
     #[test]

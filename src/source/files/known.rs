@@ -61,8 +61,8 @@ impl Known {
         let standing = self.standing.get_or_insert_with(|| Standing::look(self.positions.keys()));
         let same = standing.there.remove(&(new.there().dev(), new.there().ino()));
         if let Some((old, position)) = same.and_then(|path| self.positions.remove_entry(&path)) {
-            let opened =
-                Opened::at(path, Some(&position)).map_err(|refusal| refusal.of(path, None))?;
+            let opened = Opened::at(path, Some(&position))
+                .map_err(|refusal| refusal.of(path, Some(to_path(&old))))?;
             return Ok((opened, Some(Entry { position, renamed_from: Some(old) })));
         }
         let gone = standing.gone.iter().filter_map(|path| self.positions.get_key_value(path));

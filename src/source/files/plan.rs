@@ -133,9 +133,16 @@ impl Plan {
         &self.skipped
     }
 
-    /// The files that have another name than in the ledger. The first epoch gives it to them.
+    /// The files that have another name than in the ledger.
     pub fn renamed(&self) -> &[Renamed] {
         &self.renamed
+    }
+
+    /// Ranges without a record, which give their new names to the renamed files of which nothing is
+    /// going to be read; the first epoch of the others gives it to those. No epoch bears these: they
+    /// are to be kept before anything is read.
+    pub fn renaming(&self) -> &[Range] {
+        &self.renaming
     }
 
     /// How many bytes, packed where they are packed, are going to be read; unknown where something
@@ -155,6 +162,6 @@ impl Plan {
     /// After an error the feed is neither closed nor ended: the open epoch will never be whole, and
     /// the epochs before it stay.
     pub fn read(self, feed: &Feed, epoch_records: NonZeroU64) -> Result<(), Error> {
-        epochs::read(self.files, self.renaming, &self.progress, feed, epoch_records)
+        epochs::read(self.files, &self.progress, feed, epoch_records)
     }
 }
