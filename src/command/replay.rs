@@ -28,8 +28,7 @@ const HISTORY_BYTES: usize = 48 << 20;
 pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
     let begun = Instant::now();
     if args.clicks.is_empty() && args.articles.is_empty() && args.similar.is_none() {
-        let nothing = "nothing to replay: name files of clicks, --articles or --similar";
-        return Err(Error::Usage(nothing.to_owned()));
+        log::warn!("nothing to replay: name files of clicks, --articles or --similar");
     }
     let settled = Settled::of(&args.outside)?;
     let store = Arc::new(Store::create(&settled.dir)?);

@@ -128,7 +128,7 @@ struct Scores {
 type Generation = HashMap<(Channel, Article), u64, FxBuildHasher>;
 
 /// How many scores a generation holds.
-const GENERATION: usize = 1 << 16;
+const GENERATION: usize = 1 << 17;
 
 impl Scores {
     fn get(&self, key: (Channel, Article)) -> Option<u64> {
