@@ -66,6 +66,15 @@ remember_settings() {
 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
+# await_free PORT: what was killed a moment ago may hold its port a little longer than its arguments.
+await_free() {
+    local deadline=$((SECONDS + 5))
+    while listens "$1"; do
+        ((SECONDS < deadline)) || die "port $1 is taken; set PORT to the first of others"
+        sleep 0.1
+    done
+}
+
 # ask PORT FORMAT COUNT: sends FORMAT, as printf writes it; prints COUNT bytes of the reply as numbers.
 ask() {
     # shellcheck disable=SC2059
@@ -154,7 +163,7 @@ start() {
     trap 'exit 130' INT TERM HUP PIPE
     for part in "$@"; do
         running "$part" || for port in $(ports_of "$part"); do
-            ! listens "$port" || die "port $port is taken; set PORT to the first of others"
+            await_free "$port"
         done
     done
     prepare
