@@ -12,14 +12,16 @@ usage: ./run.sh COMMAND
   test [--all]     test everything, level by level; --all: the long runs too
   check            format, lints, documentation, dependencies
   bench [ARGS…]    measure, as benches/RESULTS.md shows it
+  stack up|down|status [SERVER…]
+                   real servers on loopback, for development: kafka redis hbase hdfs, and if
+                   named kafka-tls redis-cluster; data under var/stack (stack/README.md)
 
 As root on Debian, what is missing (compilers, make, Python, Rust) is installed by apt-get;
 elsewhere it is named. Logs go to standard error.
 END
 }
 
-say() { printf '%s\n' "$*" >&2; }
-die() { say "run.sh: $*"; exit 1; }
+. .ci/install.sh
 
 # ---- What must be there -------------------------------------------------------------------------
 
@@ -52,13 +54,7 @@ need() {
     local list
     list=$(printf ', %s' "${missing[@]}")
     list=${list:2}
-    if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
-        die "missing: $list (as root on Debian this is installed for you; Rust elsewhere: https://rustup.rs)"
-    fi
-    say "installing: $list"
-    DEBIAN_FRONTEND=noninteractive apt-get update --quiet=2 >&2
-    DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends "${packages[@]}" >&2 ||
-        die "cannot install ${packages[*]}; Rust $rust_wanted or newer is also had from https://rustup.rs"
+    install_packages "$list" "${packages[@]}"
     # An older Rust, found before, must not hide the new one.
     PATH=/usr/bin:$PATH
     hash -r
@@ -163,6 +159,7 @@ test_all_levels() {
     level "the program" count_cargo \
         cargo test --release --locked --no-fail-fast --workspace --features failpoints
     level "the decoder, fuzzed" count_one fuzz/run $seconds
+    [[ ${1-} != --all ]] || level "the real servers" count_unittest python3 stack/test.py
     say ""
     echo "$passed passed, $failed failed"
     [[ $failed -eq 0 ]]
@@ -197,6 +194,64 @@ check() {
     fi
 }
 
+# ---- stack --------------------------------------------------------------------------------------
+
+servers=(kafka redis hbase hdfs kafka-tls redis-cluster)
+
+# Sets `script` to the command that NAME means, with its folder, port and kind.
+find_script() {
+    local port=${1^^}_PORT
+    port=${port//-/_}
+    script=(env "DATA=${STACK_DATA:-var/stack}/$1" "PORT=${!port-}" TLS=0 CLUSTER=0)
+    case $1 in
+    kafka-tls) script+=(TLS=1) ;;
+    redis-cluster) script+=(CLUSTER=1) ;;
+    esac
+    script+=("stack/${1%%-*}")
+}
+
+stack() {
+    local command=${1-} script name starts=() failed=0 part address pid state
+    [[ $# -eq 0 ]] || shift
+    for name in "$@"; do
+        [[ " ${servers[*]} " = *" $name "* ]] || die "there is no server $name; there is: ${servers[*]}"
+    done
+    case $command in
+    up)
+        [[ $# -gt 0 ]] || set -- kafka redis hbase hdfs
+        trap 'kill "${starts[@]}"; exit 130' INT TERM
+        for name in "$@"; do
+            find_script "$name"
+            "${script[@]}" start &
+            starts+=($!)
+        done
+        for pid in "${starts[@]}"; do wait "$pid" || failed=1; done
+        return $failed
+        ;;
+    down)
+        [[ $# -gt 0 ]] || set -- "${servers[@]}"
+        for name in "$@"; do
+            find_script "$name"
+            "${script[@]}" stop
+        done
+        ;;
+    status)
+        [[ $# -gt 0 ]] || set -- "${servers[@]}"
+        printf '%-14s %-10s %-16s %8s  %s\n' server part address pid state
+        for name in "$@"; do
+            find_script "$name"
+            while IFS=$'\t' read -r part address pid state; do
+                printf '%-14s %-10s %-16s %8s  %s\n' "$name" "$part" "$address" "$pid" "$state"
+            done < <("${script[@]}" status)
+        done
+        ;;
+    *)
+        usage >&2
+        exit 2
+        ;;
+    esac
+}
+
 # -------------------------------------------------------------------------------------------------
 
 command=${1-}
@@ -209,6 +264,7 @@ bench)
     build python3
     exec python3 benches/run.py "$@"
     ;;
+stack) stack "$@" ;;
 -h | --help | help) usage ;;
 *)
     usage >&2

@@ -11,11 +11,11 @@ CLAIM = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+){4,}")
 
 def main():
     tests = set()
-    for folder in ("src", "dataflows", "tests", "testing", "fixtures"):
+    for folder in ("src", "dataflows", "tests", "testing", "fixtures", "stack"):
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in (".rs", ".py"):
                 tests.update(re.findall(r"\b(?:fn|def) (\w+)", path.read_text()))
-    documents = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md"))
+    documents = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")) + sorted(ROOT.glob("stack/*.md"))
     mistakes = [f"{path.relative_to(ROOT)}: {what}" for path in documents for what in judge(path, tests)]
     for mistake in mistakes:
         print(mistake, file=sys.stderr)
