@@ -11,14 +11,14 @@ pub mod rows;
 mod witness;
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fjall::compaction::Leveled;
 use fjall::config::{CompressionPolicy, PinningPolicy};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use serde::de::DeserializeOwned;
 
 use crate::failpoint;
@@ -196,14 +196,14 @@ impl Store {
             dir: dir.to_owned(),
             lock,
             commits: Mutex::new((0, commits)),
-            cells: keyspace("cells", 8 << 20)?,
+            cells: keyspace("cells", UNSEALED_BYTES)?,
             hot: keyspace("hot", 2 << 20)?,
             new: keyspace("new", 2 << 20)?,
             similar: keyspace("similar", 2 << 20)?,
             letters: keyspace("letters", 2 << 20)?,
             files: keyspace("files", 128 << 10)?,
             ledger: keyspace("ledger", 128 << 10)?,
-            staged: keyspace("staged", 8 << 20)?,
+            staged: keyspace("staged", UNSEALED_BYTES)?,
             db: db.clone(),
         };
         store.check_commits(witnessed)?;
@@ -325,17 +325,30 @@ impl Store {
         batch.commit().map_err(|error| Error::of(&self.dir, "write to", error))?;
         commits.0 = next;
         commits.1.put(next).map_err(failed(&self.dir, "write to"))?;
-        self.wait_for_tables();
-        Ok(())
+        self.seal_what_is_large()
     }
 
-    /// Waits until what is written and in no table yet is little: the database itself takes writes
-    /// without bound, however far its own thread is behind.
+    /// Seals what a keyspace holds in memory when it has become large, and waits while much is sealed.
+    ///
+    /// The database seals too, but on the thread that also writes and merges tables; meanwhile it takes
+    /// writes without bound.
     #[expect(clippy::disallowed_methods, reason = "the database tells nobody that it has flushed")]
-    fn wait_for_tables(&self) {
-        while self.db.write_buffer_size() > WRITTEN_BYTES {
-            std::thread::sleep(FLUSH_PATIENCE);
+    fn seal_what_is_large(&self) -> Result<(), Error> {
+        let failed = |error| Error::of(&self.dir, "write to", error);
+        for keyspace in
+            [&self.cells, &self.hot, &self.new, &self.similar, &self.letters, &self.staged]
+        {
+            if keyspace.tree.active_memtable().size() <= UNSEALED_BYTES {
+                continue;
+            }
+            while keyspace.tree.sealed_memtable_count() >= SEALED {
+                // An error here says that the thread that would flush has failed.
+                self.db.persist(PersistMode::Buffer).map_err(failed)?;
+                std::thread::sleep(FLUSH_PATIENCE);
+            }
+            keyspace.rotate_memtable().map_err(failed)?;
         }
+        Ok(())
     }
 
     /// Adds to a batch that the mark moves, and what is known of replays.
@@ -442,9 +455,11 @@ const CACHE_BYTES: u64 = 6 << 20;
 /// The least that fjall takes: a keyspace that is seldom flushed keeps old journals alive.
 const JOURNAL_BYTES: u64 = 64 << 20;
 
-/// What may be written and not yet be in a table; more than what all keyspaces hold before they are
-/// flushed.
-const WRITTEN_BYTES: u64 = 48 << 20;
+/// How much a keyspace may hold in memory before it is sealed: what the largest asks the database for.
+const UNSEALED_BYTES: u64 = 8 << 20;
+
+/// How much of a keyspace may be sealed and not be in a table yet, in pieces of so many bytes.
+const SEALED: usize = 2;
 
 /// How long a writer waits before it looks again whether there is room.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(2);
@@ -464,8 +479,12 @@ fn options(memtable: u64) -> KeyspaceCreateOptions {
 }
 
 /// Whether a store stands in a directory, of whatever version.
-pub(crate) fn stands_in(dir: &Path) -> bool {
-    fs::read_to_string(dir.join(VERSION_FILE)).is_ok_and(|text| text.starts_with(VERSION_TEXT))
+pub fn stands_in(dir: &Path) -> bool {
+    let version = dir.join(VERSION_FILE);
+    let mut begun = [0; VERSION_TEXT.len()];
+    version.is_file()
+        && File::open(version).is_ok_and(|mut file| file.read_exact(&mut begun).is_ok())
+        && begun == *VERSION_TEXT.as_bytes()
 }
 
 fn failed(dir: &Path, attempt: &'static str) -> impl Fn(io::Error) -> Error {
