@@ -9,6 +9,7 @@
 //!
 //! - [`program`]: runs the program and judges how it ended;
 //! - [`oracle`]: the oracle and the generator, in one Python process;
+//! - [`place`]: a directory to run it in;
 //! - [`exported`]: the files that both write, compared;
 //! - [`random`]: reproducible random numbers;
 //! - [`seeds`]: runs a test for many seeds, and says how to run it again for one;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 pub mod exported;
 pub mod oracle;
+pub mod place;
 pub mod program;
 pub mod random;
 pub mod seeds;

@@ -3,7 +3,7 @@
 //!
 //! Catches whatever makes the program and the oracle differ: decoding, order, epochs, histories and
 //! their age, settings, files that grow or get other names, the numbers of workers. Does not catch
-//! what both read wrongly out of the formats; `commands.rs` and `dead_letters.rs` spell those out.
+//! what both read wrongly out of the formats; `replay.rs` and `dead_letters.rs` spell those out.
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
