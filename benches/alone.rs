@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let figures = Arc::new(Mutex::new(Figures::default()));
 
     let stopwatch = Stopwatch::start()?;
-    let plan = Plan::new(&[PathBuf::from(clicks)], &[PathBuf::from(articles)], [])?;
+    let plan = Plan::new(&[PathBuf::from(clicks)], &[PathBuf::from(articles)], |_| false, [])?;
     let mark = Mark::default();
     let (cut, cuts) = crossbeam_channel::unbounded();
     let feed = Arc::new(Feed::new(mark.epoch, job.in_flight, cut));

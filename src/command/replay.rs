@@ -19,7 +19,7 @@ use crate::job::Job;
 use crate::ledger::Mark;
 use crate::source::Feed;
 use crate::source::files::{self, Plan};
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::{sink, tables};
 
 /// How many bytes of histories stay in memory beside those of the epochs in flight.
@@ -37,7 +37,12 @@ pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
 
     // Everything that may be refused is judged before anything is applied.
     let paths = |names: &[std::ffi::OsString]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
-    let plan = Plan::new(&paths(&args.clicks), &paths(&args.articles), store.positions()?)?;
+    let plan = Plan::new(
+        &paths(&args.clicks),
+        &paths(&args.articles),
+        store::stands_in,
+        store.positions()?,
+    )?;
     for skipped in plan.skipped() {
         log::info!("skipped: path={} reason={}", skipped.path.display(), skipped.why);
     }

@@ -167,11 +167,12 @@ fn job(args: &ShowJob) -> Result<String, Error> {
     let mark = store.mark()?;
     let files = store.positions()?;
     let totals = mark.totals;
+    // The name in documents, and for people.
     let outcomes = [
-        ("hit", totals.hits),
-        ("other", totals.others),
-        ("new_article", totals.new_articles),
-        ("dead_letter", totals.all_dead_letters()),
+        ("hit", "hits", totals.hits),
+        ("other", "other events", totals.others),
+        ("new_article", "new articles", totals.new_articles),
+        ("dead_letter", "dead letters", totals.all_dead_letters()),
     ];
     let reasons = Reason::ALL.into_iter().zip(totals.dead_letters);
     let topic = |topic: &Topic| match topic {
@@ -190,7 +191,7 @@ fn job(args: &ShowJob) -> Result<String, Error> {
             "epoch_mark": mark.epoch.0,
             "timestamp": mark.time,
             "records_total": Value::Object(
-                outcomes.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect()
+                outcomes.iter().map(|(name, _, count)| ((*name).to_owned(), json!(count))).collect()
             ),
             "dead_letters_total": Value::Object(
                 reasons.map(|(reason, count)| (reason.name().to_owned(), json!(count))).collect()
@@ -206,9 +207,7 @@ fn job(args: &ShowJob) -> Result<String, Error> {
         table.add_row([Cell::new("dated until"), right(date(mark.time))]);
     }
     table.add_row([Cell::new("records"), right(HumanCount(totals.records()))]);
-    for (name, (_, count)) in
-        ["hits", "other events", "new articles", "dead letters"].iter().zip(outcomes)
-    {
+    for (_, name, count) in outcomes {
         table.add_row([Cell::new(format!("  {name}")), right(HumanCount(count))]);
     }
     for (reason, count) in reasons.filter(|(_, count)| *count > 0) {

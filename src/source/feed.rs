@@ -72,9 +72,11 @@ impl State {
         }
     }
 
-    /// The bytes of the epochs that are closed and not marked.
-    fn bytes_before_open(&self) -> usize {
-        self.flying.iter().filter(|(epoch, _)| *epoch < self.open).map(|(_, bytes)| bytes).sum()
+    /// Whether few enough epochs, and bytes of them, are closed and not marked.
+    fn may_begin(&self, in_flight: u64) -> bool {
+        let closed = self.flying.iter().filter(|(epoch, _)| *epoch < self.open);
+        self.open.0 <= self.mark.0 + in_flight
+            && closed.map(|(_, bytes)| bytes).sum::<usize>() <= IN_FLIGHT_BYTES
     }
 }
 
@@ -101,10 +103,7 @@ impl Feed {
     /// Waits until the open epoch may be begun, and names it.
     pub fn begin(&self) -> Result<Epoch, Stopped> {
         let mut state = self.lock();
-        while !state.stopped
-            && (state.open.0 > state.mark.0 + self.in_flight
-                || state.bytes_before_open() > IN_FLIGHT_BYTES)
-        {
+        while !state.stopped && !state.may_begin(self.in_flight) {
             state = self.wait(state);
         }
         if state.stopped { Err(Stopped) } else { Ok(state.open) }
@@ -233,25 +232,26 @@ mod tests {
     use crate::source::{Partition, Topic};
 
     #[test]
-    fn the_bytes_of_closed_epochs_count_until_they_are_marked() {
+    fn an_epoch_waits_for_the_bytes_of_those_before_it() {
         let (cuts, _cuts) = crossbeam_channel::unbounded();
-        let feed = Feed::new(Epoch(0), 8, cuts);
+        let feed = Feed::new(Epoch(0), 3, cuts);
         let name = b"a".to_vec();
         let partition =
             Arc::new(Partition { topic: Topic::Clicks, name, separator: b':', ordinal: 0 });
-        for bytes in [30, 20] {
+        let fill = |bytes| {
             let epoch = feed.begin().unwrap();
-            for _ in 0..2 {
-                let (partition, lines) = (Arc::clone(&partition), vec![b'\n'; bytes]);
-                feed.push(Chunk { epoch, partition, first: 1, lines }).unwrap();
-            }
+            let (partition, lines) = (Arc::clone(&partition), vec![b'\n'; bytes]);
+            feed.push(Chunk { epoch, partition, first: 1, lines }).unwrap();
+            assert!(matches!(feed.next(), Next::Chunk(_)));
+            assert!(feed.lock().may_begin(3), "its own bytes do not count while it is open");
             feed.close(Cut { epoch, ranges: Vec::new() }).unwrap();
-        }
-        let flying = || feed.lock().bytes_before_open();
-        assert_eq!(flying(), 100);
+            feed.lock().may_begin(3)
+        };
+        assert!(fill(IN_FLIGHT_BYTES));
+        assert!(!fill(1), "these are too many bytes");
         feed.marked(Epoch(1));
-        assert_eq!(flying(), 40);
-        feed.marked(Epoch(2));
-        assert_eq!(flying(), 0);
+        assert!(fill(1) && !fill(1), "these are too many epochs");
+        feed.marked(Epoch(4));
+        assert!(!fill(IN_FLIGHT_BYTES + 1));
     }
 }

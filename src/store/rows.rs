@@ -6,7 +6,8 @@
 //! hot       CHANNEL \t ARTICLE                   score (u64 LE)
 //! new       CHANNEL \t ARTICLE                   timestamp in ms (u64 LE)
 //! similar   ARTICLE                              SimilarRow
-//! letters   PLACE \t REASON \t epoch (u64 BE) topic the record's bytes
+//! letters   PLACE \t REASON \t epoch (u64 BE),   the record's bytes
+//!           topic (c or a)
 //! files     topic (c or a) PATH                  Position
 //! ledger    mark, replay, loading                Mark, Replay, Loading
 //! staged    s ARTICLE \t NEIGHBOUR               value, as text

@@ -13,7 +13,6 @@ use glob::MatchOptions;
 use walkdir::WalkDir;
 
 use super::error::Error;
-use crate::store;
 
 /// What names standard input.
 pub(super) const STDIN: &str = "-";
@@ -34,8 +33,8 @@ pub enum Why {
     Name,
     /// It is a pipe, a socket or a device inside a folder.
     Special,
-    /// It is a store, which is no log.
-    Store,
+    /// It is a folder of something else than logs.
+    NoLogs,
     /// It is read already in this run, by this or another name (a link).
     Again,
 }
@@ -45,7 +44,7 @@ impl fmt::Display for Why {
         f.write_str(match self {
             Why::Name => "its name begins with . or _ or ends with .tmp",
             Why::Special => "it is no regular file",
-            Why::Store => "a store stands there",
+            Why::NoLogs => "a store stands there",
             Why::Again => "it is given already",
         })
     }
@@ -55,14 +54,15 @@ impl fmt::Display for Why {
 ///
 /// A file that is named is read whatever its name; in folders, and of what a glob matches, names
 /// that look unfinished or hidden are skipped, folders with all that is in them, unless the glob
-/// itself spells such a name. Links are followed.
+/// itself spells such a name. So are the folders of which `no_logs` says so. Links are followed.
 pub(super) fn files(
     arguments: &[PathBuf],
+    no_logs: fn(&Path) -> bool,
     skipped: &mut Vec<Skipped>,
 ) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     for argument in arguments {
-        expand(argument, &mut found, skipped)?;
+        expand(argument, no_logs, &mut found, skipped)?;
     }
     let mut seen = HashSet::new();
     let mut once = Vec::with_capacity(found.len());
@@ -83,6 +83,7 @@ pub(super) fn files(
 
 fn expand(
     argument: &Path,
+    no_logs: fn(&Path) -> bool,
     found: &mut Vec<PathBuf>,
     skipped: &mut Vec<Skipped>,
 ) -> Result<(), Error> {
@@ -97,7 +98,7 @@ fn expand(
     match look(argument) {
         Ok(there) if there.is_dir() => {
             let mut members = Vec::new();
-            folder(argument, &mut members, skipped)?;
+            folder(argument, no_logs, &mut members, skipped)?;
             append_sorted(found, members);
             Ok(())
         }
@@ -109,7 +110,7 @@ fn expand(
             if source.kind() == io::ErrorKind::NotFound
                 && memchr::memchr3(b'*', b'?', b'[', bytes).is_some() =>
         {
-            matches(argument, found, skipped)
+            matches(argument, no_logs, found, skipped)
         }
         Err(error) => Err(error),
     }
@@ -118,12 +119,13 @@ fn expand(
 /// Lists what a folder holds, in no order.
 fn folder(
     root: &Path,
+    no_logs: fn(&Path) -> bool,
     members: &mut Vec<PathBuf>,
     skipped: &mut Vec<Skipped>,
 ) -> Result<(), Error> {
     let before = skipped.len();
-    if store::stands_in(root) {
-        skipped.push(Skipped { path: root.to_owned(), why: Why::Store });
+    if no_logs(root) {
+        skipped.push(Skipped { path: root.to_owned(), why: Why::NoLogs });
         return Ok(());
     }
     let mut walk = WalkDir::new(root).min_depth(1).follow_links(true).into_iter();
@@ -142,9 +144,9 @@ fn folder(
             }
         };
         let kind = entry.file_type();
-        if kind.is_dir() && store::stands_in(entry.path()) {
+        if kind.is_dir() && no_logs(entry.path()) {
             walk.skip_current_dir();
-            skipped.push(Skipped { path: entry.into_path(), why: Why::Store });
+            skipped.push(Skipped { path: entry.into_path(), why: Why::NoLogs });
         } else if is_skipped(entry.file_name()) {
             if kind.is_dir() {
                 walk.skip_current_dir();
@@ -163,6 +165,7 @@ fn folder(
 /// Lists what a glob matches; a folder stands for its files.
 fn matches(
     pattern: &Path,
+    no_logs: fn(&Path) -> bool,
     found: &mut Vec<PathBuf>,
     skipped: &mut Vec<Skipped>,
 ) -> Result<(), Error> {
@@ -184,7 +187,7 @@ fn matches(
         if !spelled && path.file_name().is_some_and(is_skipped) {
             skipped.push(Skipped { path, why: Why::Name });
         } else if look(&path)?.is_dir() {
-            folder(&path, &mut members, skipped)?;
+            folder(&path, no_logs, &mut members, skipped)?;
         } else {
             members.push(path);
         }
@@ -234,7 +237,7 @@ mod tests {
     fn list(root: &tempfile::TempDir, arguments: &[&str]) -> Result<Listed, Error> {
         let arguments: Vec<_> = arguments.iter().map(|name| root.path().join(name)).collect();
         let mut skipped = Vec::new();
-        let found = files(&arguments, &mut skipped)?;
+        let found = files(&arguments, |folder| folder.join("NO-LOGS").exists(), &mut skipped)?;
         let short = |path: &Path| {
             let path = path.strip_prefix(root.path()).unwrap();
             path.as_os_str().as_bytes().escape_ascii().to_string()
@@ -273,15 +276,12 @@ mod tests {
     }
 
     #[test]
-    fn a_store_among_the_logs_is_skipped_and_named() {
-        let root = made(&[b"l/a.log", b"l/s/db/0.jnl", b"s/db/0.jnl", b"other/VERSION"]);
-        for store in ["l/s", "s"] {
-            let version = root.path().join(store).join("VERSION");
-            fs::write(version, "online-recall store, version 9\n").unwrap();
-        }
+    fn a_folder_of_no_logs_among_the_logs_is_skipped_and_named() {
+        let root =
+            made(&[b"l/a.log", b"l/s/NO-LOGS", b"l/s/db/0.jnl", b"s/NO-LOGS", b"other/b.log"]);
         let (found, skipped) = list(&root, &["l", "s", "other"]).unwrap();
-        assert_eq!(found, ["l/a.log", "other/VERSION"]);
-        assert_eq!(skipped, ["l/s", "s"].map(|name| (name.to_owned(), Why::Store)));
+        assert_eq!(found, ["l/a.log", "other/b.log"]);
+        assert_eq!(skipped, ["l/s", "s"].map(|name| (name.to_owned(), Why::NoLogs)));
         assert_eq!(list(&root, &["*"]).unwrap().0, found);
     }
 
@@ -317,11 +317,14 @@ mod tests {
         assert!(error.to_string().ends_with("b.log"), "{error}");
         std::os::unix::fs::symlink("nowhere", root.path().join("link.log")).unwrap();
         let folder = PathBuf::from(root.path());
-        let error = files(&[folder], &mut Vec::new()).unwrap_err();
+        let error = files(&[folder], |_| false, &mut Vec::new()).unwrap_err();
         assert!(error.to_string().ends_with("link.log"), "{error}");
-        let hdfs = files(&["hdfs://name/logs".into()], &mut Vec::new()).unwrap_err();
+        let hdfs = files(&["hdfs://name/logs".into()], |_| false, &mut Vec::new()).unwrap_err();
         assert!(hdfs.to_string().contains("hdfs://name/logs"), "{hdfs}");
         let bytes = std::ffi::OsString::from_vec(b"\xff*".to_vec());
-        assert!(matches!(files(&[bytes.into()], &mut Vec::new()), Err(Error::GlobNotUtf8 { .. })));
+        assert!(matches!(
+            files(&[bytes.into()], |_| false, &mut Vec::new()),
+            Err(Error::GlobNotUtf8 { .. })
+        ));
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -50,10 +50,11 @@ pub struct Renamed {
 
 impl Plan {
     /// Finds the files that the arguments mean, and judges each by what the ledger knows: of which
-    /// topic which path was read how far. Nothing is read of a run one of whose files has changed.
+    /// topic which path was read how far. Folders of which `no_logs` says so are skipped. Nothing is read of a run one of whose files has changed.
     pub fn new(
         clicks: &[PathBuf],
         articles: &[PathBuf],
+        no_logs: fn(&Path) -> bool,
         known: impl IntoIterator<Item = (Topic, Vec<u8>, Position)>,
     ) -> Result<Plan, Error> {
         let (mut known_clicks, mut known_articles) = (Known::default(), Known::default());
@@ -72,8 +73,8 @@ impl Plan {
             progress: Arc::default(),
             total: Some(0),
         };
-        let clicks = inputs::files(clicks, &mut plan.skipped)?;
-        let articles = inputs::files(articles, &mut plan.skipped)?;
+        let clicks = inputs::files(clicks, no_logs, &mut plan.skipped)?;
+        let articles = inputs::files(articles, no_logs, &mut plan.skipped)?;
         if clicks.iter().chain(&articles).filter(|path| path.as_os_str() == STDIN).count() > 1 {
             return Err(Error::StdinTwice);
         }

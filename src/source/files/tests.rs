@@ -35,7 +35,7 @@ impl Ledger {
         let owned = |paths: &[&Path]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
         let known = self.known.iter();
         let known = known.map(|((topic, path), position)| (*topic, path.clone(), position.clone()));
-        Plan::new(&owned(clicks), &owned(articles), known)
+        Plan::new(&owned(clicks), &owned(articles), |_| false, known)
     }
 
     /// Reads all that is new, or stops when so many epochs are marked.
