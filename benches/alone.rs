@@ -16,10 +16,13 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dataflows::{Article, Ask, History, Settings};
-use online_recall::job::Job;
-use online_recall::ledger::{Binding, Ledger, Mark};
-use online_recall::sink::{Failed, Share, Sink};
+use crossbeam_channel::Sender;
+use dataflows::{Article, Ask, Epoch, History, Recall, Settings};
+use online_recall::job::{Job, Rooms, Standing};
+use online_recall::ledger::{Binding, Dates};
+use online_recall::outside::{Done, Outside, Told};
+use online_recall::retry::Stop;
+use online_recall::sink::{DeadLetter, Failed, Scores};
 use online_recall::source::Feed;
 use online_recall::source::files::Plan;
 use online_recall::tables::Tables;
@@ -49,21 +52,27 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tables = Arc::new(InMemory { similar: load_similar(similar)? });
     let job = Job {
         workers: workers.parse()?,
+        loaders: workers.parse()?,
         settings: Arc::new(Settings::default()),
+        names: Arc::default(),
         history_bytes: HISTORY_BYTES,
-        in_flight: EPOCHS_IN_FLIGHT,
-        time: TIME,
+        history_age: None,
+        refresh: None,
+        dates: Dates::at(TIME, 0),
+        undated: Some(TIME),
         records: Arc::default(),
+        stop: Stop::default(),
     };
     let figures = Arc::new(Mutex::new(Figures::default()));
 
     let stopwatch = Stopwatch::start()?;
     let plan = Plan::new(&[PathBuf::from(clicks)], &[PathBuf::from(articles)], |_| false, [])?;
-    let mark = Mark::default();
     let (cut, cuts) = crossbeam_channel::unbounded();
-    let feed = Arc::new(Feed::new(mark.epoch, job.in_flight, cut));
-    let outside = Counting { figures: Arc::clone(&figures) };
-    job.run(mark, tables, outside, (feed, cuts), |feed| plan.read(feed, EPOCH_RECORDS))?;
+    let feed = Arc::new(Feed::new(Epoch(0), EPOCHS_IN_FLIGHT, cut));
+    let (tell, told) = crossbeam_channel::unbounded();
+    let outside = (Counting { figures: Arc::clone(&figures), tell }, told);
+    let rooms = Rooms { tables, outside, feed: (feed, cuts) };
+    job.run(Standing::default(), rooms, |feed| plan.read(feed, EPOCH_RECORDS))?;
     stopwatch.print(&figures.lock().unwrap_or_else(PoisonError::into_inner))?;
     Ok(())
 }
@@ -83,8 +92,7 @@ impl Tables for InMemory {
     }
 
     fn history(&self, asks: Vec<Ask>) -> Result<Vec<History>, Failed> {
-        let nothing = |Ask { ticket, .. }| History { ticket, articles: Vec::new(), versions: 0 };
-        Ok(asks.into_iter().map(nothing).collect())
+        Ok(asks.into_iter().map(|ask| History::of_nothing(ask.ticket)).collect())
     }
 }
 
@@ -103,34 +111,49 @@ fn load_similar(path: &str) -> Result<Similar, Box<dyn Error>> {
 /// Takes everything, and keeps nothing but counts.
 struct Counting {
     figures: Arc<Mutex<Figures>>,
+    tell: Sender<Told>,
 }
 
-impl Ledger for Counting {
-    fn bind(&mut self, _binding: &Binding) -> Result<(), Failed> {
-        Ok(())
-    }
-
-    fn mark(&mut self, mark: &Mark) -> Result<(), Failed> {
-        let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
-        figures.hits = mark.totals.hits;
-        figures.others = mark.totals.others;
-        figures.new_articles = mark.totals.new_articles;
-        figures.dead_letters = mark.totals.all_dead_letters();
-        Ok(())
+impl Counting {
+    fn count(&self, told: Told, count: impl FnOnce(&mut Figures)) {
+        count(&mut self.figures.lock().unwrap_or_else(PoisonError::into_inner));
+        self.tell.send(told).expect("the job hears what it has asked for");
     }
 }
 
-impl Sink for Counting {
-    fn apply(&mut self, _binding: &Binding, share: Share) -> Result<(), Failed> {
-        let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
-        for increment in &share.hot {
-            figures.hot_sum += increment.weight * increment.article.0.rem_euclid(1000) as u64;
-        }
-        for recall in &share.recalls {
-            figures.recalled += recall.articles.len() as u64;
-            let sum = recall.articles.iter().map(|article| article.0 as u64);
-            figures.recalled_sum = sum.fold(figures.recalled_sum, u64::wrapping_add);
-        }
-        Ok(())
+impl Outside for Counting {
+    fn bind(&mut self, binding: &Arc<Binding>) {
+        self.count(Told::Bound(binding.epoch), |_| ());
+    }
+
+    fn scores(&mut self, binding: &Arc<Binding>, scores: Scores) {
+        self.count(Told::Scored(binding.epoch, Vec::new()), |figures| {
+            for increment in &scores.hot {
+                figures.hot_sum += increment.weight * increment.article.0.rem_euclid(1000) as u64;
+            }
+        });
+    }
+
+    fn recalls(&mut self, binding: &Arc<Binding>, recalls: Vec<Recall>) {
+        self.count(Told::Recalled(binding.epoch), |figures| {
+            for recall in &recalls {
+                figures.recalled += recall.articles.len() as u64;
+                let sum = recall.articles.iter().map(|article| article.0 as u64);
+                figures.recalled_sum = sum.fold(figures.recalled_sum, u64::wrapping_add);
+            }
+        });
+    }
+
+    fn dead_letters(&mut self, binding: &Arc<Binding>, _: Vec<DeadLetter>) {
+        self.count(Told::Kept(binding.epoch, 0), |_| ());
+    }
+
+    fn mark(&mut self, done: Done) {
+        self.count(Told::Marked(done.binding.epoch), |figures| {
+            figures.hits = done.mark.totals.hits;
+            figures.others = done.mark.totals.others;
+            figures.new_articles = done.mark.totals.new_articles;
+            figures.dead_letters = done.mark.totals.all_dead_letters();
+        });
     }
 }

@@ -8,11 +8,18 @@
 //!                 epoch that touched it is durable
 //! ```
 //!
+//! A cell that was answered long ago is asked for again, since others may write into it. What is known
+//! stays until then, and what is added meanwhile stays after.
+//!
 //! A cell is never dropped while an epoch that touches it is open, nor before what that epoch adds is
 //! durable outside: whoever asks for it again must find there all that was known here.
 //!
 //! Nearly all time here is spent waiting for memory. So an entry is one cache line, and the table
 //! beside the entries knows enough of a cell to tell it from others, and to grow, without reading them.
+
+use std::cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use hashbrown::{HashMap, HashSet, HashTable};
 use rustc_hash::FxBuildHasher;
@@ -29,8 +36,11 @@ const ENTRY_BYTES: usize = size_of::<Entry>() + 2 * size_of::<Spot>();
 /// Entries are allocated so many at a time, and never moved.
 const CHUNK: usize = 4096;
 
+/// A history is too old when so many generations have begun since the one it was answered in.
+pub const GENERATIONS: u16 = 8;
+
 /// Where a cell stands among the [`Histories`]; valid while an open epoch touches it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Slot(u32);
 
 /// The histories of some cells.
@@ -40,6 +50,10 @@ pub(crate) struct Histories {
     free: Vec<Slot>,
     /// The articles again of the histories that are too long to be searched one by one.
     long: HashMap<Slot, HashSet<Article, FxBuildHasher>, FxBuildHasher>,
+    /// What epochs that are run again have left.
+    receipts: BTreeMap<(Slot, Epoch), Vec<Article>>,
+    /// The generation that now begins to be answered in.
+    generation: Rc<cell::Cell<u16>>,
     /// What all cells take together, in bytes.
     bytes: usize,
     /// How much they may take before some are dropped.
@@ -71,6 +85,8 @@ struct Entry {
     versions: u32,
     /// How many articles stood before the last epoch that recalled; [`IDLE`] while none does.
     before: u32,
+    /// The generation that it was last asked for in.
+    generation: u16,
     state: State,
     /// Used since the clock's hand last passed: not dropped this time round.
     used: bool,
@@ -89,12 +105,14 @@ const IDLE: u32 = u32::MAX;
 impl Histories {
     /// Makes room for histories of `capacity` bytes; more only while epochs that are not durable hold
     /// them.
-    pub(crate) fn new(capacity: usize) -> Histories {
+    pub(crate) fn new(capacity: usize, generation: Rc<cell::Cell<u16>>) -> Histories {
         Histories {
             table: HashTable::new(),
             chunks: Vec::new(),
             free: Vec::new(),
             long: HashMap::default(),
+            receipts: BTreeMap::new(),
+            generation,
             bytes: 0,
             capacity,
             hand: 0,
@@ -111,8 +129,8 @@ impl Histories {
         Glance { hash, slot: spot.map(|spot| spot.slot) }
     }
 
-    /// Finds or makes the entry of a cell, on behalf of an epoch. Says whether it is new: then it must
-    /// be asked for.
+    /// Finds or makes the entry of a cell, on behalf of an epoch. Says whether it is new or too old:
+    /// then it must be asked for.
     pub(crate) fn touch(&mut self, cell: &Cell, glance: Glance, epoch: Epoch) -> (Slot, bool) {
         let Glance { hash, slot } = glance;
         let chunks = &self.chunks;
@@ -122,10 +140,17 @@ impl Histories {
             spot.map(|spot| spot.slot)
         });
         if let Some(slot) = found {
+            let now = self.generation.get();
             let entry = self.entry(slot);
             entry.touched = epoch;
             entry.used = true;
-            return (slot, false);
+            let old = now.wrapping_sub(entry.generation) >= GENERATIONS;
+            let again = old && entry.state == State::Known;
+            if again {
+                entry.state = State::Asked;
+                entry.generation = now;
+            }
+            return (slot, again);
         }
         let entry = Entry {
             user: cell.user.clone(),
@@ -134,6 +159,7 @@ impl Histories {
             channel: cell.channel,
             versions: 0,
             before: IDLE,
+            generation: self.generation.get(),
             state: State::Asked,
             used: true,
         };
@@ -149,17 +175,45 @@ impl Histories {
     ///
     /// If nobody asked.
     pub(crate) fn answer(&mut self, history: History) {
-        let History { ticket: Ticket(slot), articles, versions } = history;
+        let History { ticket: Ticket(slot), articles, versions, receipts } = history;
         let slot = Slot(slot);
+        for (epoch, list) in receipts {
+            self.receipts.insert((slot, epoch), list);
+        }
         let entry = self.entry(slot);
         assert!(entry.state == State::Asked, "a question is answered once");
         let before = entry.bytes();
         entry.state = State::Known;
-        entry.versions = versions;
-        entry.articles = articles;
+        if entry.articles.is_empty() {
+            entry.versions = versions;
+            entry.articles = articles;
+        } else {
+            // Asked for again: the answer may lack what epochs that are not durable have added.
+            entry.versions = entry.versions.max(versions);
+            for article in articles {
+                if !entry.articles.contains(&article) {
+                    entry.articles.push(article);
+                }
+            }
+            self.long.remove(&slot).inspect(|index| self.bytes -= index.allocation_size());
+        }
+        let entry = at(&self.chunks, slot);
         let after = entry.bytes();
         self.bytes += after - before;
         self.index_if_long(slot);
+    }
+
+    /// Whether epochs that are run again have left anything that was not taken yet.
+    pub(crate) fn have_receipts(&self) -> bool {
+        !self.receipts.is_empty()
+    }
+
+    /// Takes what an earlier run of the epoch has recalled into the cell; it is a part of the history.
+    pub(crate) fn take_receipt(&mut self, slot: Slot, epoch: Epoch) -> Option<Recall> {
+        let articles = self.receipts.remove(&(slot, epoch))?;
+        let Entry { user, channel, .. } = at(&self.chunks, slot);
+        let cell = Cell { user: user.clone(), channel: *channel };
+        Some(Recall { cell, articles, version: 0, stands: true })
     }
 
     /// Whether the cell's history is known.
@@ -216,7 +270,7 @@ impl Histories {
         let version = entry.versions;
         entry.versions += 1;
         let cell = Cell { user: entry.user.clone(), channel: entry.channel };
-        Some(Recall { cell, articles, version })
+        Some(Recall { cell, articles, version, stands: false })
     }
 
     /// Drops cells until the histories fit their room, as far as they may be dropped: those that were
@@ -236,6 +290,13 @@ impl Histories {
             }
             let entry = std::mem::replace(entry, Entry::free());
             self.bytes -= entry.bytes();
+            // Left by an epoch that is durable now: nobody will ask.
+            while let Some(((of, epoch), _)) = self.receipts.range((slot, Epoch(0))..).next()
+                && *of == slot
+            {
+                let key = (slot, *epoch);
+                self.receipts.remove(&key);
+            }
             if let Some(index) = self.long.remove(&slot) {
                 self.bytes -= index.allocation_size();
             }
@@ -293,6 +354,7 @@ impl Entry {
             channel: Channel(0),
             versions: 0,
             before: IDLE,
+            generation: 0,
             state: State::Free,
             used: false,
         }

@@ -1,6 +1,6 @@
 //! All dataflows of the job, wired: inputs in, outputs out.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -10,6 +10,7 @@ use timely::dataflow::operators::{Input, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle, StreamVec};
 use timely::worker::Worker;
 
+use crate::history::Histories;
 use crate::hot::hot;
 use crate::new_article::new_article;
 use crate::recall::recall;
@@ -30,6 +31,9 @@ pub struct Inputs {
     /// The answers to this worker's questions. It stands at the first epoch that is not durable
     /// outside, and advances with the mark.
     pub history: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<History>>>,
+    /// The generation of the histories that are answered from now on. One that was answered
+    /// [`crate::GENERATIONS`] or more before is asked for again when it is needed.
+    pub generation: Rc<Cell<u16>>,
 }
 
 /// What one worker gets from the dataflows.
@@ -42,8 +46,10 @@ pub struct Outputs {
     pub recalls: Outbox<Recall>,
     /// The cells whose history this worker must be told.
     pub asks: Outbox<Ask>,
-    /// Where the outputs stand, on all workers together: what is below its frontier is final.
-    pub probe: ProbeHandle<Epoch>,
+    /// Where `hot` and `new` stand, on all workers together: what is below its frontier is final.
+    pub counted: ProbeHandle<Epoch>,
+    /// Where `recalls` stands, likewise.
+    pub recalled: ProbeHandle<Epoch>,
 }
 
 /// What has come out of a dataflow on this worker, by epoch.
@@ -94,26 +100,29 @@ pub fn build(worker: &mut Worker, settings: &Settings, history_bytes: usize) -> 
         let (articles, article_stream) = scope.new_input();
         let (rows, row_stream) = scope.new_input();
         let (history, history_stream) = scope.new_input();
+        let generation = Rc::default();
         let outputs = Outputs {
             hot: Outbox::new(),
             new: Outbox::new(),
             recalls: Outbox::new(),
             asks: Outbox::new(),
-            probe: ProbeHandle::new(),
+            counted: ProbeHandle::new(),
+            recalled: ProbeHandle::new(),
         };
         if settings.hot {
             let hot = hot(hit_stream.clone(), settings.weights);
-            outputs.hot.collect(hot, "hot: out", &outputs.probe);
+            outputs.hot.collect(hot, "hot: out", &outputs.counted);
         }
         if settings.new {
-            outputs.new.collect(new_article(article_stream), "new: out", &outputs.probe);
+            outputs.new.collect(new_article(article_stream), "new: out", &outputs.counted);
         }
         if settings.recall {
             let candidates = lookup(hit_stream, similar(row_stream));
-            let (recalls, asks) = recall(candidates, history_stream, history_bytes);
-            outputs.recalls.collect(recalls, "recall: out", &outputs.probe);
-            outputs.asks.collect(asks, "recall: asks", &outputs.probe);
+            let histories = Histories::new(history_bytes, Rc::clone(&generation));
+            let (recalls, asks) = recall(candidates, history_stream, histories);
+            outputs.recalls.collect(recalls, "recall: out", &outputs.recalled);
+            outputs.asks.collect(asks, "recall: asks", &outputs.recalled);
         }
-        (Inputs { hits, articles, similar: rows, history }, outputs)
+        (Inputs { hits, articles, similar: rows, history, generation }, outputs)
     })
 }

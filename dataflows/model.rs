@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Epoch;
+
 /// A user's id: opaque bytes. `007` and `7` are two users.
 ///
 /// Decimal ids, which are nearly all, are kept as a number. No two users can meet in it: only the
@@ -205,6 +207,16 @@ pub struct History {
     pub articles: Vec<Article>,
     /// How many versions stand in the cell, whether they count or not.
     pub versions: u32,
+    /// The lists among them that epochs which are run again have left: what such an epoch recalled is
+    /// not computed a second time.
+    pub receipts: Vec<(Epoch, Vec<Article>)>,
+}
+
+impl History {
+    /// The answer that nothing stands in the cell.
+    pub fn of_nothing(ticket: Ticket) -> History {
+        History { ticket, articles: Vec::new(), versions: 0, receipts: Vec::new() }
+    }
 }
 
 /// The articles that an epoch recalls to a user in a channel: one version of one cell.
@@ -216,6 +228,8 @@ pub struct Recall {
     pub articles: Vec<Article>,
     /// How many versions of the cell come before this one: 0 for the first.
     pub version: u32,
+    /// Whether it stands in the history already: an earlier run of the epoch has left it.
+    pub stands: bool,
 }
 
 /// Which end of the table's values is near.

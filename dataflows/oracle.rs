@@ -84,7 +84,9 @@ fn expected(site: &Site) -> Effects {
         effects.hot.extend(hot);
         for (cell, articles) in lists {
             let (_, versions) = histories.get_mut(&cell).expect("it was hit");
-            effects.recalls.push((epoch, Recall { cell, articles, version: *versions }));
+            effects
+                .recalls
+                .push((epoch, Recall { cell, articles, version: *versions, stands: false }));
             *versions += 1;
         }
     }

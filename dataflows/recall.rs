@@ -27,11 +27,11 @@ use crate::{Ask, Epoch, History, Neighbours, Place, Recall};
 ///
 /// Each question is answered once, through `history`, on the worker that asked, at any time. The
 /// frontier of `history` says which epochs are durable outside: a history that is dropped for want of
-/// room (`capacity`, in bytes) and asked for again must come with all that these epochs added.
+/// room, or was loaded too long ago, and is asked for again must come with all that these epochs added.
 pub(crate) fn recall<'scope>(
     candidates: StreamVec<'scope, Epoch, Candidates>,
     history: StreamVec<'scope, Epoch, History>,
-    capacity: usize,
+    mut histories: Histories,
 ) -> (StreamVec<'scope, Epoch, Recall>, StreamVec<'scope, Epoch, Ask>) {
     let mut builder = OperatorBuilder::new("recall".to_owned(), candidates.scope());
     let to_owner = Exchange::new(|candidates: &Candidates| route(&candidates.cell));
@@ -45,7 +45,6 @@ pub(crate) fn recall<'scope>(
     let mut asks = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(asks);
 
     builder.build(move |_| {
-        let mut histories = Histories::new(capacity);
         let mut open: BTreeMap<Epoch, Open> = BTreeMap::new();
         let mut complete: VecDeque<Complete> = VecDeque::new();
         move |frontiers| {
@@ -149,14 +148,29 @@ impl Complete {
     }
 
     fn recall(&mut self, histories: &mut Histories, recalls: &mut Output<'_, Recall>) {
+        let mut session = recalls.session(&self.recall);
+        if histories.have_receipts() {
+            let epoch = *self.recall.time();
+            // What stands is not computed again: of all that a cell is hit, nothing is looked at.
+            let mut slots: Vec<_> = self.candidates.iter().map(|(slot, _)| *slot).collect();
+            slots.sort_unstable();
+            slots.dedup();
+            slots.retain(|slot| match histories.take_receipt(*slot, epoch) {
+                Some(recall) => {
+                    session.give(recall);
+                    true
+                }
+                None => false,
+            });
+            self.candidates.retain(|(slot, _)| slots.binary_search(slot).is_err());
+        }
         let mut extended = Vec::with_capacity(self.candidates.len());
         for (slot, neighbours) in &self.candidates {
             if histories.extend(*slot, neighbours) {
                 extended.push(*slot);
             }
         }
-        let versions = extended.into_iter().filter_map(|slot| histories.version(slot));
-        recalls.session(&self.recall).give_iterator(versions);
+        session.give_iterator(extended.into_iter().filter_map(|slot| histories.version(slot)));
     }
 }
 
@@ -176,7 +190,7 @@ mod tests {
     }
 
     fn recall(user: u64, articles: &[i64], version: u32) -> Recall {
-        Recall { cell: cell(user, 18), articles: ids(articles), version }
+        Recall { cell: cell(user, 18), articles: ids(articles), version, stands: false }
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Site {
             for epoch in 1..=site.hits.len().max(site.articles.len()) as u64 {
                 let mark = epoch.saturating_sub(1 + site.lag);
                 for (_, recalls) in computed.extract_if(..=mark, |_, _| true) {
-                    for Recall { cell, articles, version } in recalls {
+                    for Recall { cell, articles, version, .. } in recalls {
                         let (standing, versions) = stands.entry(cell).or_default();
                         assert_eq!(*versions, version, "versions are numbered without a gap");
                         standing.extend(articles);
@@ -121,12 +121,15 @@ impl Site {
                 inputs.hits.advance_to(Epoch(epoch + 1));
                 inputs.articles.advance_to(Epoch(epoch + 1));
                 inputs.similar.advance_to(Epoch(epoch + 1));
-                while outputs.probe.less_equal(&Epoch(epoch)) {
+                while outputs.counted.less_equal(&Epoch(epoch))
+                    || outputs.recalled.less_equal(&Epoch(epoch))
+                {
                     // For a moment: what other workers do need not wake this one.
                     worker.step_or_park(Some(Duration::from_millis(1)));
                     for Ask { cell, ticket } in outputs.asks.take_all() {
                         let (articles, versions) = stands.get(&cell).cloned().unwrap_or_default();
-                        inputs.history.send(History { ticket, articles, versions });
+                        let receipts = Vec::new();
+                        inputs.history.send(History { ticket, articles, versions, receipts });
                         out.lock().unwrap().asks += 1;
                     }
                     inputs.history.flush();

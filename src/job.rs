@@ -16,37 +16,96 @@
 
 mod committer;
 mod loader;
+mod refresher;
 mod worker;
 
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use dataflows::Settings;
+use crossbeam_channel::Receiver;
+use dataflows::{Epoch, Recall, Settings};
 
-use crate::ledger::{Dates, Ledger, Mark};
-use crate::sink::{Failed, Sink};
-use crate::source::Feed;
+use crate::ledger::{Binding, Dates, Mark, Names};
+use crate::outside::{Outside, Told};
+use crate::retry::Stop;
+use crate::sink::{DeadLetter, Failed, Scores, Totals};
+use crate::source::{Cut, Feed};
 use crate::tables::Tables;
 
 use committer::Committer;
 use loader::Loaders;
+use refresher::Refresher;
 
 /// What a job is to do, wherever its records come from and its effects go to.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// How many workers compute.
     pub workers: usize,
+    /// How many threads read histories for them.
+    pub loaders: usize,
     /// What the effects depend on.
     pub settings: Arc<Settings>,
+    /// Where they go.
+    pub names: Arc<Names>,
     /// How many bytes of histories all workers together keep in memory beside the epochs in flight.
     pub history_bytes: usize,
-    /// How many epochs beyond the mark may be in flight.
-    pub in_flight: u64,
-    /// TIME: what epochs are dated from, and records that carry no timestamp; in milliseconds since
-    /// 1970.
-    pub time: u64,
+    /// After how long a history that is in memory is read again; never where others do not write.
+    pub history_age: Option<Duration>,
+    /// How often the table of similar articles is read again; never where others do not write.
+    pub refresh: Option<Duration>,
+    /// How epochs are dated.
+    pub dates: Dates,
+    /// The date of a new article that carries none, in milliseconds since 1970; T(e) if there is
+    /// none here either.
+    pub undated: Option<u64>,
     /// Counts the records of the epochs that are done, for whoever watches.
     pub records: Arc<AtomicU64>,
+    /// Ends every wait.
+    pub stop: Stop,
+}
+
+/// Where a job begins: the last mark, and the epochs above it that are bound.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// The last epoch wholly done.
+    pub mark: Mark,
+    /// The epochs after it that are bound, without a gap.
+    pub bound: VecDeque<Binding>,
+}
+
+/// What surrounds the workers.
+pub struct Rooms<O> {
+    /// What they read.
+    pub tables: Arc<dyn Tables>,
+    /// Where their effects go, and what became of that.
+    pub outside: (O, Receiver<Told>),
+    /// Where their records come from, and what its epochs are.
+    pub feed: (Arc<Feed>, Receiver<Cut>),
+}
+
+/// What one worker has computed of an epoch: two of them an epoch, one of each part.
+struct Share {
+    epoch: Epoch,
+    part: Part,
+}
+
+enum Part {
+    Counted(Counted),
+    /// What is recalled to the cells that the worker owns, each at most once.
+    Recalled(Vec<Recall>),
+}
+
+/// What comes without waiting for a history.
+#[derive(Default)]
+struct Counted {
+    /// Of the score keys that the worker owns.
+    scores: Scores,
+    /// The dead letters among the records that the worker decoded.
+    dead_letters: Vec<DeadLetter>,
+    /// The records that the worker decoded.
+    totals: Totals,
 }
 
 /// Why a job ended before its source did.
@@ -62,7 +121,7 @@ pub enum Error {
     #[error("cannot make epoch {epoch} durable")]
     Outside {
         /// The epoch.
-        epoch: dataflows::Epoch,
+        epoch: Epoch,
         /// Why.
         source: Failed,
     },
@@ -80,12 +139,14 @@ pub enum Error {
 struct Failure {
     first: Mutex<Option<Error>>,
     feed: Arc<Feed>,
+    stop: Stop,
 }
 
 impl Failure {
     /// Keeps the error, if it is the first, and stops the job.
     fn report(&self, error: Error) {
         self.keep(error);
+        self.stop.stop();
         self.feed.stop();
     }
 
@@ -107,22 +168,22 @@ impl Job {
     /// taken for done.
     pub fn run<O, E>(
         &self,
-        mark: Mark,
-        tables: Arc<dyn Tables>,
-        outside: O,
-        feed: (Arc<Feed>, crossbeam_channel::Receiver<crate::source::Cut>),
+        standing: Standing,
+        rooms: Rooms<O>,
         read: impl FnOnce(&Feed) -> Result<(), E> + Send,
     ) -> Result<Mark, Error>
     where
-        O: Ledger + Sink + Send,
+        O: Outside,
         E: Into<Failed>,
     {
-        let (feed, cuts) = feed;
-        let failure = Arc::new(Failure { first: Mutex::new(None), feed: Arc::clone(&feed) });
+        let Rooms { tables, outside: (outside, told), feed: (feed, cuts) } = rooms;
+        let Standing { mark, bound } = standing;
+        let (first, stop) = (Mutex::new(None), self.stop.clone());
+        let failure = Arc::new(Failure { first, feed: Arc::clone(&feed), stop });
         let (shares_in, shares) = crossbeam_channel::unbounded();
-        let dates = Dates::new(self.time, mark.time);
         let start = mark.epoch.next();
         let loaders = Arc::new(Loaders::new(self.workers));
+        let refresher = Arc::new(Refresher::new());
 
         let reached = std::thread::scope(|threads| {
             let committer = Committer {
@@ -130,17 +191,25 @@ impl Job {
                 feed: Arc::clone(&feed),
                 workers: self.workers,
                 settings: Arc::clone(&self.settings),
-                dates,
+                names: Arc::clone(&self.names),
+                bound,
+                dates: self.dates,
                 mark,
                 records: Arc::clone(&self.records),
             };
             let committer = spawn(threads, "committer", {
                 let failure = Arc::clone(&failure);
-                move || committer.run(&cuts, &shares, &failure)
+                move || committer.run(&cuts, &shares, &told, &failure)
             });
-            for _ in 0..self.workers {
+            for _ in 0..self.loaders {
                 let (loaders, tables, failure) = (&loaders, &tables, &failure);
                 spawn(threads, "loader", move || loaders.run(&**tables, failure));
+            }
+            if self.settings.recall {
+                let (refresher, tables, failure) = (&refresher, &tables, &failure);
+                spawn(threads, "refresher", move || {
+                    refresher.run(&**tables, &self.settings, self.refresh, &self.stop, failure);
+                });
             }
             spawn(threads, "source", {
                 let (feed, failure) = (&feed, &failure);
@@ -158,9 +227,8 @@ impl Job {
                 start,
                 feed: Arc::clone(&feed),
                 loaders: Arc::clone(&loaders),
-                tables: Arc::clone(&tables),
+                refresher: Arc::clone(&refresher),
                 shares: shares_in,
-                failure: Arc::clone(&failure),
             });
             match started {
                 Ok(workers) => drop(workers.join()),
@@ -169,7 +237,10 @@ impl Job {
                 }
             }
             loaders.close();
-            committer.join().expect("a panic ends the process")
+            let reached = committer.join().expect("a panic ends the process");
+            // Whoever still waits for the next reading of a table need not.
+            self.stop.stop();
+            reached
         });
 
         match failure.first.lock().unwrap_or_else(PoisonError::into_inner).take() {

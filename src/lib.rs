@@ -14,9 +14,13 @@
 //! - [`decode`]: the bytes of a record become an event or a dead letter;
 //! - [`job`]: source, dataflows, ledger and sinks at work together;
 //! - [`ledger`]: what is bound, and what is done;
+//! - [`outside`]: where bindings, effects and marks become durable: the contract;
 //! - [`tables`]: neighbours and history, read;
 //! - [`sink`]: what makes an epoch's effects durable;
 //! - [`store`]: the embedded database, in place of the live servers;
+//! - [`kafka`]: Kafka's clients;
+//! - [`retry`]: waiting for servers that are away;
+//! - [`metrics`]: the numbers to watch;
 //! - [`failpoint`]: where crash tests stop the process;
 //! - [`text`]: the formats of text that more than one room reads or writes.
 
@@ -26,7 +30,11 @@ pub mod config;
 pub mod decode;
 pub mod failpoint;
 pub mod job;
+pub mod kafka;
 pub mod ledger;
+pub mod metrics;
+pub mod outside;
+pub mod retry;
 pub mod sink;
 pub mod source;
 pub mod store;

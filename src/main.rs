@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use online_recall::cli::Cli;
 use online_recall::command::{self, Error};
+use online_recall::retry::chain;
 
 /// Keeps memory flat where some threads allocate what others free; `.cargo/config.toml` tunes it.
 #[global_allocator]
@@ -28,8 +29,7 @@ fn main() -> ExitCode {
 /// Says why the program ends: whatever is to be logged, this is not left out.
 #[expect(clippy::print_stderr, reason = "the one message that is no line of the log")]
 fn report(error: &(dyn std::error::Error + 'static)) {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    eprintln!("error: {}", causes.map(ToString::to_string).collect::<Vec<_>>().join(": "));
+    eprintln!("error: {}", chain(error));
 }
 
 /// What is logged: a level alone is that of this program, and of the libraries what goes wrong.

@@ -1,27 +1,14 @@
-//! What makes an epoch's effects durable outside.
-//!
-//! ```text
-//!  workers: share of e ──┐
-//!  workers: share of e ──┼─▶ apply(binding of e, share)*, in any order ─▶ ledger: mark(e)
-//!  workers: share of e ──┘
-//! ```
-//!
-//! A sink gets the shares of an epoch only after its binding (*bound-first*), and says by returning
-//! that a share is durable, or that it will be, together with the mark, or not at all. An epoch may be
-//! applied again after a crash; every effect says why that is harmless (*idempotent*): in a
-//! transaction with the mark it cannot happen; in Redis the key mark tells; in HBase the receipt and
-//! the mailbox rule do.
+//! What makes an epoch's effects durable outside; the contract stands in [`crate::outside`].
 
 mod embedded;
 
 use std::error::Error;
 use std::ops::AddAssign;
 
-use dataflows::{Epoch, HotIncrement, NewArticle, Recall};
+use dataflows::{HotIncrement, NewArticle};
 use serde::{Deserialize, Serialize};
 
 use crate::decode::Reason;
-use crate::ledger::Binding;
 use crate::source::Topic;
 
 pub use embedded::Embedded;
@@ -29,45 +16,13 @@ pub use embedded::Embedded;
 /// Why something outside could not be read or written.
 pub type Failed = Box<dyn Error + Send + Sync>;
 
-/// Where effects go.
-pub trait Sink {
-    /// Makes one worker's share of a bound epoch durable, at once or together with the mark.
-    ///
-    /// # Errors
-    ///
-    /// Only those that trying again cannot mend: the job stops, and the epoch stays unmarked.
-    fn apply(&mut self, binding: &Binding, share: Share) -> Result<(), Failed>;
-}
-
-/// What one worker has computed of an epoch.
-#[derive(Debug)]
-pub struct Share {
-    /// The epoch.
-    pub epoch: Epoch,
-    /// What the score keys that the worker owns gain: one increment a key and article.
+/// What an epoch does to score keys: of each key and article one change.
+#[derive(Debug, Default)]
+pub struct Scores {
+    /// What hot scores gain.
     pub hot: Vec<HotIncrement>,
-    /// The new articles of the score keys that the worker owns, each once.
+    /// What new scores become; an article without a timestamp gets T(e).
     pub new: Vec<NewArticle>,
-    /// What is recalled to the cells that the worker owns, each at most once.
-    pub recalls: Vec<Recall>,
-    /// The dead letters among the records that the worker decoded.
-    pub dead_letters: Vec<DeadLetter>,
-    /// The records that the worker decoded, and the lists that it recalled.
-    pub totals: Totals,
-}
-
-impl Share {
-    /// A share without any effect.
-    pub fn new(epoch: Epoch) -> Share {
-        Share {
-            epoch,
-            hot: Vec::new(),
-            new: Vec::new(),
-            recalls: Vec::new(),
-            dead_letters: Vec::new(),
-            totals: Totals::default(),
-        }
-    }
 }
 
 /// A record that is no event: kept, counted, with its bytes, place and reason.

@@ -18,6 +18,7 @@
 mod feed;
 pub mod files;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dataflows::{Epoch, Place};
@@ -75,30 +76,119 @@ pub struct Chunk {
     pub epoch: Epoch,
     /// The partition that they stand in.
     pub partition: Arc<Partition>,
-    /// The offset of the first one.
-    pub first: u64,
-    /// The records: whole lines, each with its newline but for the last line of a file. A line that
-    /// is longer than any record may be stands cut, though still too long.
-    pub lines: Vec<u8>,
+    /// The records.
+    pub batch: Batch,
+}
+
+/// Consecutive records, as their source has them.
+#[derive(Debug)]
+pub enum Batch {
+    /// Whole lines, each with its newline but for the last line of a file. A line that is longer than
+    /// any record may be stands cut, though still too long.
+    Lines {
+        /// The offset of the first one.
+        first: u64,
+        /// The lines.
+        lines: Vec<u8>,
+    },
+    /// Messages of a topic, whose offsets may have gaps. One that is longer than any record may be
+    /// stands cut, though still too long.
+    Messages {
+        /// The bytes of all of them, one after another.
+        bytes: Vec<u8>,
+        /// What each is.
+        index: Vec<Message>,
+    },
+}
+
+/// A message of a [`Batch`].
+#[derive(Clone, Copy, Debug)]
+pub struct Message {
+    /// Its offset.
+    pub offset: u64,
+    /// Its timestamp in milliseconds since 1970; negative where it carries none.
+    pub timestamp: i64,
+    /// Where its bytes end in those of the batch; they begin where those before it end.
+    pub end: usize,
 }
 
 impl Chunk {
-    /// Its records, in order: each without the end of its line and the timestamp before it.
+    /// Its records, in order; of lines, each without the end of its line and the timestamp before it.
     pub fn records(&self) -> Records<'_> {
-        Records { partition: self.partition.ordinal, offset: self.first, rest: &self.lines }
+        let partition = self.partition.ordinal;
+        match &self.batch {
+            Batch::Lines { first, lines } => {
+                Records::Lines(Lines { partition, offset: *first, rest: lines })
+            }
+            Batch::Messages { bytes, index } => {
+                Records::Messages(Messages { partition, bytes, start: 0, index: index.iter() })
+            }
+        }
+    }
+
+    /// How many bytes it holds.
+    pub fn bytes(&self) -> usize {
+        match &self.batch {
+            Batch::Lines { lines, .. } => lines.len(),
+            Batch::Messages { bytes, index } => bytes.len() + size_of_val(&index[..]),
+        }
     }
 }
 
 /// The records of a [`Chunk`], in order.
 #[derive(Clone, Debug)]
-pub struct Records<'a> {
+pub enum Records<'a> {
+    /// Of lines.
+    Lines(Lines<'a>),
+    /// Of messages.
+    Messages(Messages<'a>),
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'a>> {
+        match self {
+            Records::Lines(lines) => lines.next(),
+            Records::Messages(messages) => messages.next(),
+        }
+    }
+}
+
+/// Records that are messages.
+#[derive(Clone, Debug)]
+pub struct Messages<'a> {
+    partition: u32,
+    bytes: &'a [u8],
+    /// Where the next one begins.
+    start: usize,
+    index: std::slice::Iter<'a, Message>,
+}
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = Record<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'a>> {
+        let Message { offset, timestamp, end } = *self.index.next()?;
+        let bytes = &self.bytes[self.start..end];
+        self.start = end;
+        let place = Place { partition: self.partition, offset };
+        Some(Record { place, timestamp: u64::try_from(timestamp).ok(), bytes })
+    }
+}
+
+/// Records that are lines.
+#[derive(Clone, Debug)]
+pub struct Lines<'a> {
     partition: u32,
     /// The offset of the next one.
     offset: u64,
     rest: &'a [u8],
 }
 
-impl<'a> Iterator for Records<'a> {
+impl<'a> Iterator for Lines<'a> {
     type Item = Record<'a>;
 
     #[inline]
@@ -150,9 +240,23 @@ pub struct Range {
     pub from: u64,
     /// The offset after the last one.
     pub to: u64,
-    /// What a file source must know to go on at `to`.
-    pub file: Option<files::Position>,
+    /// What the source must know beside `to` to go on there.
+    pub position: Position,
 }
+
+/// What a source must know of a partition to go on in it, beside the offset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Position {
+    /// Of a file.
+    File(files::Position),
+    /// Of a partition of a topic: a checksum of the last record before the offset, by which a topic
+    /// that was made anew is told from the one that was read; 0 where none was read.
+    Topic(u64),
+}
+
+/// How far every partition has been read, by topic and name: the offset of the next record, and what
+/// is known there.
+pub type Reached = BTreeMap<(Topic, Vec<u8>), (u64, Position)>;
 
 /// What an epoch is: the ranges that it takes of every partition it touches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,8 +277,7 @@ mod tests {
         let chunk = Chunk {
             epoch: Epoch(1),
             partition: Arc::new(partition),
-            first: 7,
-            lines: lines.to_vec(),
+            batch: Batch::Lines { first: 7, lines: lines.to_vec() },
         };
         let split = |record: Record<'_>| {
             assert_eq!(record.place.partition, 3);
@@ -189,6 +292,21 @@ mod tests {
         let bytes: Vec<(u64, &[u8])> = found.iter().map(|(at, _, it)| (*at, &it[..])).collect();
         assert_eq!(bytes, [(7, &b"a"[..]), (8, b""), (9, b""), (10, b"b")]);
         assert!(records(b"").is_empty());
+    }
+
+    #[test]
+    fn a_message_is_a_record_as_it_stands_with_its_own_offset_and_timestamp() {
+        let partition =
+            Partition { topic: Topic::Clicks, name: b"t/2".to_vec(), separator: b'/', ordinal: 2 };
+        let index = [(5, 9, 2), (8, -1, 2), (9, 0, 6)];
+        let index = index.map(|(offset, timestamp, end)| Message { offset, timestamp, end });
+        let batch = Batch::Messages { bytes: b"a\nb\r\n\r".to_vec(), index: index.to_vec() };
+        let chunk = Chunk { epoch: Epoch(1), partition: Arc::new(partition), batch };
+        let found: Vec<_> = chunk
+            .records()
+            .map(|record| (record.place.offset, record.timestamp, record.bytes))
+            .collect();
+        assert_eq!(found, [(5, Some(9), &b"a\n"[..]), (8, None, b""), (9, Some(0), b"b\r\n\r")]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use crate::failpoint;
 use crate::ledger::Mark;
 use crate::source::files::Position;
-use crate::source::{Range, Topic};
+use crate::source::{self, Range, Topic};
 
 use witness::{Commits, Journals};
 
@@ -378,7 +378,7 @@ impl Store {
 
     /// Adds to a batch how far an epoch has read a file.
     pub(crate) fn put_range(&self, batch: &mut fjall::OwnedWriteBatch, range: &Range) {
-        if let Some(position) = &range.file {
+        if let source::Position::File(position) = &range.position {
             let key = rows::file(range.topic, &range.partition);
             batch.insert(&self.files, key, encode(position));
             if let Some(former) = &position.renamed_from {

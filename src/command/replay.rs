@@ -15,12 +15,13 @@ use signal_hook::iterator::Signals;
 use super::{Error, Settled, date};
 use crate::cli;
 use crate::decode::Reason;
-use crate::job::Job;
-use crate::ledger::Mark;
+use crate::job::{Job, Rooms, Standing};
+use crate::ledger::{Dates, Mark};
+use crate::retry::Stop;
 use crate::source::Feed;
 use crate::source::files::{self, Plan};
 use crate::store::{self, Store};
-use crate::{sink, tables};
+use crate::{ledger, sink, tables};
 
 /// How many bytes of histories stay in memory beside those of the epochs in flight.
 const HISTORY_BYTES: usize = 48 << 20;
@@ -59,23 +60,32 @@ pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
     let records = NonZeroU64::new(records).expect("an epoch has at least one record");
     let job = Job {
         workers: args.workers.into(),
+        loaders: args.workers.into(),
         settings: Arc::new(settled.settings().clone()),
+        names: Arc::default(),
         history_bytes: HISTORY_BYTES,
-        in_flight: settled.config.epoch.in_flight,
-        time,
+        history_age: None,
+        refresh: None,
+        dates: Dates::at(time, mark.time),
+        undated: Some(time),
         records: Arc::default(),
+        stop: Stop::default(),
     };
     let (cut, cuts) = crossbeam_channel::unbounded();
-    let feed = Arc::new(Feed::new(mark.epoch, job.in_flight, cut));
-    let tables = Arc::new(tables::Embedded::new(Arc::clone(&store), time));
-    let outside = sink::Embedded::new(Arc::clone(&store), time)?;
+    let feed = Arc::new(Feed::new(mark.epoch, settled.config.epoch.in_flight, cut));
+    let (tell, told) = crossbeam_channel::unbounded();
+    let rooms = Rooms {
+        tables: Arc::new(tables::Embedded::new(Arc::clone(&store), time)),
+        outside: (sink::Embedded::new(Arc::clone(&store), time, tell)?, told),
+        feed: (Arc::clone(&feed), cuts),
+    };
     let files = plan.files();
     let progress = Progress { total: plan.total(), bytes: plan.progress(), job: job.clone() };
 
     let interrupts = Interrupts::listen(Arc::clone(&feed))?;
     let watched = Arc::clone(&feed);
     let reached = progress.shown_during(|| {
-        job.run(mark.clone(), tables, outside, (feed, cuts), |feed| {
+        job.run(Standing { mark: mark.clone(), ..Standing::default() }, rooms, |feed| {
             match plan.read(feed, records) {
                 // Whoever has stopped the job knows why.
                 Err(files::Error::Stopped(_)) => Ok(()),
@@ -99,8 +109,7 @@ pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
 fn time(args: &cli::Replay, store: &Store, mark: &Mark) -> Result<u64, Error> {
     let refuse = |reason: String| Err(Error::Usage(format!("--at is refused: {reason}")));
     let Some(at) = args.at else {
-        let now = jiff::Timestamp::now().as_millisecond();
-        return Ok(u64::try_from(now).unwrap_or(0));
+        return Ok(ledger::now());
     };
     let Ok(at) = u64::try_from(at.as_millisecond()) else {
         return refuse(format!("{at} is before 1970"));

@@ -1,106 +1,285 @@
-//! The one thread that writes the ledger.
+//! The one thread that tells the outside what to do: bind, make effects durable, move the mark.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, never, select};
-use dataflows::{Epoch, Settings};
+use dataflows::{Epoch, Recall, Settings};
 
-use super::{Error, Failure};
-use crate::ledger::{Binding, Dates, Ledger, Mark};
-use crate::sink::{Failed, Share, Sink};
+use super::{Counted, Error, Failure, Part, Share};
+use crate::ledger::{Binding, Dates, Mark, Names};
+use crate::outside::{Done, Outside, ScoreKey, Told};
+use crate::sink::{DeadLetter, Failed, Scores, Totals};
 use crate::source::{Cut, Feed};
 
-/// Binds what is cut, applies what is computed, and moves the mark.
+/// Binds what is cut, hands out what is computed, and moves the mark.
 pub(super) struct Committer<O> {
     pub outside: O,
     pub feed: Arc<Feed>,
     pub workers: usize,
     pub settings: Arc<Settings>,
+    pub names: Arc<Names>,
+    /// The epochs above the mark that were bound before this run.
+    pub bound: VecDeque<Binding>,
     pub dates: Dates,
     pub mark: Mark,
     pub records: Arc<AtomicU64>,
 }
 
-impl<O: Ledger + Sink> Committer<O> {
+/// What the workers have handed over of an epoch.
+#[derive(Default)]
+struct Shares {
+    counted: usize,
+    scores: Scores,
+    letters: Vec<DeadLetter>,
+    recalled: usize,
+    recalls: Vec<Recall>,
+    totals: Totals,
+}
+
+impl Shares {
+    fn add(&mut self, part: Part) {
+        match part {
+            Part::Counted(Counted { scores, dead_letters, totals }) => {
+                self.counted += 1;
+                append(&mut self.scores.hot, scores.hot);
+                append(&mut self.scores.new, scores.new);
+                append(&mut self.letters, dead_letters);
+                self.totals += totals;
+            }
+            Part::Recalled(recalls) => {
+                self.recalled += 1;
+                self.totals.recalls += recalls.len() as u64;
+                append(&mut self.recalls, recalls);
+            }
+        }
+    }
+}
+
+/// As `Vec::append`, but moves nothing where there is nothing yet.
+fn append<T>(all: &mut Vec<T>, mut more: Vec<T>) {
+    if all.is_empty() {
+        *all = more;
+    } else {
+        all.append(&mut more);
+    }
+}
+
+/// An epoch that is cut and not marked.
+struct Flight {
+    binding: Arc<Binding>,
+    shares: Shares,
+    bound: bool,
+    counted: Asked,
+    recalled: Asked,
+    keys: Option<Vec<ScoreKey>>,
+    letters: Option<u64>,
+}
+
+/// How far a part of an epoch's effects has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    NotYet,
+    /// The outside was asked for it.
+    For,
+    Durable,
+}
+
+impl Flight {
+    fn new(binding: Binding, bound: bool) -> Flight {
+        Flight {
+            binding: Arc::new(binding),
+            shares: Shares::default(),
+            bound,
+            counted: Asked::NotYet,
+            recalled: Asked::NotYet,
+            keys: None,
+            letters: None,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.keys.is_some() && self.letters.is_some() && self.recalled == Asked::Durable
+    }
+}
+
+/// Why the committer ends before everything is marked.
+enum Ended {
+    Failed(Failed),
+    Stopped,
+}
+
+impl<O: Outside> Committer<O> {
     /// Goes on until the source has ended and every epoch is marked, or something fails. Returns the
     /// last mark.
     pub(super) fn run(
         mut self,
         cuts: &Receiver<Cut>,
         shares: &Receiver<Share>,
+        told: &Receiver<Told>,
         failure: &Failure,
     ) -> Mark {
+        let mut open =
+            Open { flights: VecDeque::new(), early: BTreeMap::new(), marks: VecDeque::new() };
+        if let Err(Ended::Failed(source)) = self.commit_all(&mut open, cuts, shares, told) {
+            failure.report(Error::Outside { epoch: self.mark.epoch.next(), source });
+        }
+        self.mark
+    }
+
+    fn commit_all(
+        &mut self,
+        open: &mut Open,
+        cuts: &Receiver<Cut>,
+        shares: &Receiver<Share>,
+        told: &Receiver<Told>,
+    ) -> Result<(), Ended> {
         let (mut cuts, mut shares) = (cuts.clone(), shares.clone());
         let (mut all_cut, mut all_shared) = (false, false);
-        let mut bound: VecDeque<Binding> = VecDeque::new();
-        let mut waiting: BTreeMap<Epoch, Vec<Share>> = BTreeMap::new();
         // Whichever channel ends first, the other may still hold what belongs to an epoch. Where the
         // workers stopped early, what is bound and not done stays so.
-        while !(all_cut && (all_shared || bound.is_empty())) {
+        loop {
+            let waits = open.flights.front().is_some_and(|first| {
+                all_shared && !(first.counted != Asked::NotYet && first.recalled != Asked::NotYet)
+            });
+            if all_cut && (waits || open.flights.is_empty()) && open.marks.is_empty() {
+                return Ok(());
+            }
             select! {
                 recv(cuts) -> cut => match cut {
-                    Ok(cut) => {
-                        let epoch = cut.epoch;
-                        match self.bind(cut) {
-                            Ok(binding) => bound.push_back(binding),
-                            Err(source) => {
-                                failure.report(Error::Outside { epoch, source });
-                                return self.mark;
-                            }
-                        }
-                    }
+                    Ok(cut) => self.cut(cut, open),
                     Err(_) => {
                         all_cut = true;
                         cuts = never();
                     }
                 },
                 recv(shares) -> share => match share {
-                    Ok(share) => waiting.entry(share.epoch).or_default().push(share),
+                    Ok(Share { epoch, part }) => open.shares(epoch).add(part),
                     Err(_) => {
                         all_shared = true;
                         shares = never();
                     }
                 },
+                recv(told) -> told => self.hear(told.map_err(|_| Ended::Stopped)?, open)?,
             }
-            while let Some(binding) = bound.front()
-                && waiting.get(&binding.epoch).is_some_and(|here| here.len() == self.workers)
-            {
-                let shares = waiting.remove(&binding.epoch).unwrap_or_default();
-                if let Err(source) = self.commit(binding, shares) {
-                    failure.report(Error::Outside { epoch: binding.epoch, source });
-                    return self.mark;
-                }
-                bound.pop_front();
-            }
+            self.go_on(open);
         }
-        self.mark
     }
 
-    fn bind(&mut self, cut: Cut) -> Result<Binding, Failed> {
-        let binding = Binding {
-            epoch: cut.epoch,
-            time: self.dates.next(cut.epoch),
-            settings: Arc::clone(&self.settings),
-            ranges: cut.ranges,
+    fn cut(&mut self, cut: Cut, open: &mut Open) {
+        let mut flight = match self.bound.pop_front() {
+            Some(binding) => {
+                // Else a record would be lost or counted twice, and nobody would see it.
+                assert_eq!(
+                    (cut.epoch, &cut.ranges),
+                    (binding.epoch, &binding.ranges),
+                    "a bound epoch is read again as it was bound"
+                );
+                Flight::new(binding, true)
+            }
+            None => {
+                let binding = Binding {
+                    epoch: cut.epoch,
+                    time: self.dates.next(cut.epoch),
+                    settings: Arc::clone(&self.settings),
+                    names: Arc::clone(&self.names),
+                    ranges: cut.ranges,
+                };
+                let flight = Flight::new(binding, false);
+                self.outside.bind(&flight.binding);
+                flight
+            }
         };
-        self.outside.bind(&binding)?;
-        Ok(binding)
+        flight.shares = open.early.remove(&cut.epoch).unwrap_or_default();
+        open.flights.push_back(flight);
     }
 
-    fn commit(&mut self, binding: &Binding, shares: Vec<Share>) -> Result<(), Failed> {
-        let mut totals = self.mark.totals;
-        for share in shares {
-            totals += share.totals;
-            self.outside.apply(binding, share)?;
+    fn hear(&mut self, told: Told, open: &mut Open) -> Result<(), Ended> {
+        match told {
+            Told::Bound(epoch) => open.flight(epoch).bound = true,
+            Told::Scored(epoch, keys) => open.flight(epoch).keys = Some(keys),
+            Told::Recalled(epoch) => open.flight(epoch).recalled = Asked::Durable,
+            Told::Kept(epoch, length) => open.flight(epoch).letters = Some(length),
+            Told::Marked(epoch) => {
+                let mark = open.marks.pop_front().filter(|mark| mark.epoch == epoch);
+                let mark = mark.expect("the mark passes epoch after epoch");
+                let records = mark.totals.records() - self.mark.totals.records();
+                self.records.fetch_add(records, Ordering::Relaxed);
+                self.mark = mark;
+                self.feed.marked(epoch);
+            }
+            Told::Failed(failed) => return Err(Ended::Failed(failed)),
+            Told::Stopped => return Err(Ended::Stopped),
         }
-        let mark = Mark { epoch: binding.epoch, time: binding.time, totals };
-        self.outside.mark(&mark)?;
-        let records = totals.records() - self.mark.totals.records();
-        self.records.fetch_add(records, Ordering::Relaxed);
-        self.mark = mark;
-        self.feed.marked(binding.epoch);
         Ok(())
+    }
+
+    /// Asks for all that may be asked for: each kind of effect epoch after epoch.
+    fn go_on(&mut self, open: &mut Open) {
+        let workers = self.workers;
+        for flight in &mut open.flights {
+            if flight.counted != Asked::NotYet {
+                continue;
+            }
+            if !flight.bound || flight.shares.counted < workers {
+                break;
+            }
+            flight.counted = Asked::For;
+            let scores = std::mem::take(&mut flight.shares.scores);
+            self.outside.scores(&flight.binding, scores);
+            let letters = std::mem::take(&mut flight.shares.letters);
+            self.outside.dead_letters(&flight.binding, letters);
+        }
+        for flight in &mut open.flights {
+            if flight.recalled != Asked::NotYet {
+                continue;
+            }
+            if !flight.bound || flight.shares.recalled < workers {
+                break;
+            }
+            flight.recalled = Asked::For;
+            let recalls = std::mem::take(&mut flight.shares.recalls);
+            self.outside.recalls(&flight.binding, recalls);
+        }
+        while let Some(flight) = open.flights.pop_front_if(|flight| flight.is_done()) {
+            let mut totals = open.marks.back().map_or(self.mark.totals, |mark| mark.totals);
+            totals += flight.shares.totals;
+            let mark = Mark { epoch: flight.binding.epoch, time: flight.binding.time, totals };
+            open.marks.push_back(mark.clone());
+            let Flight { binding, keys, letters, .. } = flight;
+            let (keys, letters) = (keys.unwrap_or_default(), letters.unwrap_or_default());
+            self.outside.mark(Done { binding, mark, keys, letters });
+        }
+    }
+}
+
+/// What is under way.
+struct Open {
+    /// The epochs that are cut and not wholly done, in order.
+    flights: VecDeque<Flight>,
+    /// What was handed over of epochs whose cut has not been heard of.
+    early: BTreeMap<Epoch, Shares>,
+    /// The marks that were asked for, in order.
+    marks: VecDeque<Mark>,
+}
+
+impl Open {
+    fn shares(&mut self, epoch: Epoch) -> &mut Shares {
+        match self.position(epoch) {
+            Some(nth) => &mut self.flights[nth].shares,
+            None => self.early.entry(epoch).or_default(),
+        }
+    }
+
+    fn flight(&mut self, epoch: Epoch) -> &mut Flight {
+        let nth = self.position(epoch).expect("the outside tells of epochs that are under way");
+        &mut self.flights[nth]
+    }
+
+    fn position(&self, epoch: Epoch) -> Option<usize> {
+        let first = self.flights.front()?.binding.epoch;
+        let nth = usize::try_from(epoch.0.checked_sub(first.0)?).ok()?;
+        (nth < self.flights.len()).then_some(nth)
     }
 }

@@ -2,19 +2,20 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
-use dataflows::{Epoch, Hit, Inputs, NewArticle, Outputs, nearest};
+use crossbeam_channel::{Receiver, Sender};
+use dataflows::{Epoch, Hit, Inputs, NewArticle, Outputs};
 use timely::communication::WorkerGuards;
 use timely::worker::Worker;
 
 use super::loader::Loaders;
-use super::{Error, Failure, Job};
+use super::refresher::{Change, Refresher};
+use super::{Counted, Job, Part, Share};
 use crate::decode::{self, KEPT_OF_TOO_LONG};
 use crate::failpoint;
-use crate::sink::{DeadLetter, Share};
+use crate::sink::DeadLetter;
 use crate::source::{Chunk, Feed, Next, Topic};
-use crate::tables::Tables;
 
 /// What the workers share.
 pub(super) struct Plan {
@@ -23,9 +24,8 @@ pub(super) struct Plan {
     pub start: Epoch,
     pub feed: Arc<Feed>,
     pub loaders: Arc<Loaders>,
-    pub tables: Arc<dyn Tables>,
+    pub refresher: Arc<Refresher>,
     pub shares: Sender<Share>,
-    pub failure: Arc<Failure>,
 }
 
 /// Starts all workers of this process.
@@ -44,14 +44,20 @@ fn run(plan: &Plan, worker: &mut Worker) {
     let index = worker.index();
     let history_bytes = plan.job.history_bytes / worker.peers();
     let (inputs, outputs) = dataflows::build(worker, &plan.job.settings, history_bytes);
-    let mut state = State { plan, index, inputs, outputs, open: VecDeque::new() };
+    // One worker feeds the table for all.
+    let similar = (index == 0 && plan.job.settings.recall)
+        .then(|| Similar { changes: plan.refresher.attend(), complete: false });
+    let mut state = State {
+        plan,
+        index,
+        inputs,
+        outputs,
+        similar,
+        open: VecDeque::new(),
+        recalling: plan.start,
+        begun: Instant::now(),
+    };
     plan.feed.attend();
-    if index == 0
-        && plan.job.settings.recall
-        && let Err(error) = state.load_similar()
-    {
-        return plan.failure.report(error);
-    }
     state.advance_to(plan.start);
     let mut end = None;
     loop {
@@ -72,15 +78,16 @@ fn run(plan: &Plan, worker: &mut Worker) {
             }
             Next::Stopped => return,
         }
+        let changed = state.refresh();
         let answered = state.answer();
         worker.step();
         let asked = state.ask();
         let handed_over = state.hand_over();
         // An epoch that was never closed, because its source failed, is left as it is.
-        if end.is_some_and(|end| state.open.front().is_none_or(|share| share.epoch >= end)) {
+        if end.is_some_and(|end| state.is_done(end)) {
             return;
         }
-        if idle && !answered && !asked && !handed_over {
+        if idle && !changed && !answered && !asked && !handed_over {
             // Woken by the feed, by a loader, or by another worker.
             worker.step_or_park(None);
         }
@@ -92,20 +99,52 @@ struct State<'a> {
     index: usize,
     inputs: Inputs,
     outputs: Outputs,
-    /// This worker's shares of the epochs that are not final, in order. The last is of the epoch that
-    /// the inputs stand at, once that has a record here.
-    open: VecDeque<Share>,
+    /// Where the one worker that feeds the table hears of it.
+    similar: Option<Similar>,
+    /// What this worker has counted of the epochs whose scores are not final, in order. The last is of
+    /// the epoch that the inputs stand at, once that has a record here.
+    open: VecDeque<(Epoch, Counted)>,
+    /// The first epoch whose recalls are not final.
+    recalling: Epoch,
+    begun: Instant,
+}
+
+/// The table of similar articles, as it comes.
+struct Similar {
+    changes: Receiver<Change>,
+    /// It was read to its end once: recalls may be computed.
+    complete: bool,
 }
 
 impl State<'_> {
-    fn load_similar(&mut self) -> Result<(), Error> {
-        let settings = &self.plan.job.settings;
-        let rows = &mut self.inputs.similar;
-        let mut row = |article, neighbours| {
-            let nearest = nearest(neighbours, settings.neighbours, settings.order);
-            rows.send((article, Some(nearest), Epoch(0)));
-        };
-        self.plan.tables.similar(&mut row).map_err(Error::Tables)
+    /// Takes what has changed in the table of similar articles.
+    fn refresh(&mut self) -> bool {
+        let Some(similar) = &mut self.similar else { return false };
+        let mut any = false;
+        for change in similar.changes.try_iter() {
+            any = true;
+            match change {
+                Change::Rows(rows) => {
+                    let epoch = *self.inputs.similar.time();
+                    rows.into_iter().for_each(|(article, nearest)| {
+                        self.inputs.similar.send((article, nearest, epoch));
+                    });
+                }
+                Change::Complete => similar.complete = true,
+            }
+        }
+        self.advance_similar();
+        any
+    }
+
+    /// The table counts as of an epoch when no change of it can come any more.
+    fn advance_similar(&mut self) {
+        let now = *self.inputs.hits.time();
+        let complete = self.similar.as_ref().is_none_or(|similar| similar.complete);
+        if complete && *self.inputs.similar.time() < now {
+            self.inputs.similar.advance_to(now);
+        }
+        self.inputs.similar.flush();
     }
 
     /// Says that no record of an epoch below will come on this worker.
@@ -116,19 +155,27 @@ impl State<'_> {
         }
         // A share is due of every epoch, also where it is empty: the committer counts them.
         let from = now.max(self.plan.start).0;
-        let from = self.open.back().map_or(from, |last| last.epoch.next().0);
-        self.open.extend((from..epoch.0).map(|epoch| Share::new(Epoch(epoch))));
+        let from = self.open.back().map_or(from, |(last, _)| last.next().0);
+        self.open.extend((from..epoch.0).map(|epoch| (Epoch(epoch), Counted::default())));
         self.inputs.hits.advance_to(epoch);
         self.inputs.articles.advance_to(epoch);
-        self.inputs.similar.advance_to(epoch);
+        self.advance_similar();
+        if let Some(age) = self.plan.job.history_age {
+            self.inputs.generation.set(generation(self.begun.elapsed(), age));
+        }
+    }
+
+    /// Whether this worker has handed over all epochs before `end`, the first that will never be.
+    fn is_done(&self, end: Epoch) -> bool {
+        self.open.front().is_none_or(|(epoch, _)| *epoch >= end) && self.recalling >= end
     }
 
     /// Decodes a chunk of the epoch that the inputs stand at.
     fn feed(&mut self, chunk: &Chunk) {
-        if self.open.back().is_none_or(|last| last.epoch < chunk.epoch) {
-            self.open.push_back(Share::new(chunk.epoch));
+        if self.open.back().is_none_or(|(last, _)| *last < chunk.epoch) {
+            self.open.push_back((chunk.epoch, Counted::default()));
         }
-        let share = self.open.back_mut().expect("a share was just opened");
+        let (_, share) = self.open.back_mut().expect("a share was just opened");
         for record in chunk.records() {
             let reason = match chunk.partition.topic {
                 Topic::Clicks => match decode::click(record.bytes) {
@@ -147,7 +194,7 @@ impl State<'_> {
                 },
                 Topic::Articles => match decode::new_article(record.bytes) {
                     Ok((channel, article)) => {
-                        let timestamp = record.timestamp.or(Some(self.plan.job.time));
+                        let timestamp = record.timestamp.or(self.plan.job.undated);
                         let place = record.place;
                         self.inputs.articles.send(NewArticle {
                             channel,
@@ -197,25 +244,43 @@ impl State<'_> {
         any
     }
 
-    /// Hands over this worker's share of every epoch that has become final.
+    /// Hands over this worker's share of every epoch that has become final: what is counted does not
+    /// wait for what is recalled.
     fn hand_over(&mut self) -> bool {
+        let closed = *self.inputs.hits.time();
         let mut any = false;
-        while let Some(share) = self.open.front()
-            && share.epoch < *self.inputs.hits.time()
-            && !self.outputs.probe.less_equal(&share.epoch)
+        while let Some((epoch, mut counted)) = self
+            .open
+            .pop_front_if(|(epoch, _)| *epoch < closed && !self.outputs.counted.less_equal(epoch))
         {
-            let Some(mut share) = self.open.pop_front() else { break };
-            share.hot = self.outputs.hot.take(share.epoch);
-            share.new = self.outputs.new.take(share.epoch);
-            share.recalls = self.outputs.recalls.take(share.epoch);
-            share.totals.recalls = share.recalls.len() as u64;
-            failpoint::reach("share");
-            if self.plan.shares.send(share).is_err() {
-                // The committer has failed, and has said so: the feed is stopped.
-                return true;
-            }
+            counted.scores.hot = self.outputs.hot.take(epoch);
+            counted.scores.new = self.outputs.new.take(epoch);
+            self.send(Share { epoch, part: Part::Counted(counted) });
+            any = true;
+        }
+        while self.recalling < closed && !self.outputs.recalled.less_equal(&self.recalling) {
+            let epoch = self.recalling;
+            let recalls = self.outputs.recalls.take(epoch);
+            self.send(Share { epoch, part: Part::Recalled(recalls) });
+            self.recalling = epoch.next();
             any = true;
         }
         any
     }
+
+    fn send(&self, share: Share) {
+        failpoint::reach("share");
+        if self.plan.shares.send(share).is_err() {
+            // The committer has failed, and has said so: the feed is stopped.
+            log::debug!("a share is handed over to nobody: the job is stopping");
+        }
+    }
+}
+
+/// The number of the generation that histories are loaded in: [`dataflows::GENERATIONS`] of them make
+/// the age at which one is loaded anew.
+fn generation(elapsed: Duration, age: Duration) -> u16 {
+    let one = (age / dataflows::GENERATIONS.into()).as_millis().max(1);
+    // Wraps after years; only differences count.
+    (elapsed.as_millis() / one) as u16
 }

@@ -37,6 +37,8 @@ struct State {
     /// The first epoch that may still get a chunk.
     open: Epoch,
     mark: Epoch,
+    /// The source is to end by itself.
+    finishing: bool,
     ended: bool,
     stopped: bool,
     /// Hears of every closed epoch; gone when there will be no more.
@@ -90,6 +92,7 @@ impl Feed {
                 flying: VecDeque::new(),
                 open: mark.next(),
                 mark,
+                finishing: false,
                 ended: false,
                 stopped: false,
                 cuts: Some(cuts),
@@ -114,7 +117,7 @@ impl Feed {
         let mut state = self.lock();
         while !state.stopped
             && !state.queue.is_empty()
-            && state.queued_bytes + chunk.lines.len() > QUEUE_BYTES
+            && state.queued_bytes + chunk.bytes() > QUEUE_BYTES
         {
             state = self.wait(state);
         }
@@ -122,8 +125,8 @@ impl Feed {
             return Err(Stopped);
         }
         assert_eq!(chunk.epoch, state.open, "a chunk belongs to the open epoch");
-        state.queued_bytes += chunk.lines.len();
-        state.fly(chunk.lines.len());
+        state.queued_bytes += chunk.bytes();
+        state.fly(chunk.bytes());
         state.queue.push_back(chunk);
         wake(&state);
         Ok(())
@@ -175,6 +178,22 @@ impl Feed {
         state.ended && state.mark.next() == state.open
     }
 
+    /// Asks the source to close the open epoch and to end; what is read is still done.
+    pub fn finish(&self) {
+        self.lock().finishing = true;
+        self.room.notify_all();
+    }
+
+    /// Whether the source is to end by itself.
+    pub fn is_finishing(&self) -> bool {
+        self.lock().finishing
+    }
+
+    /// Whether the open epoch may be begun now; where not, [`Feed::begin`] would wait.
+    pub fn may_begin(&self) -> bool {
+        self.lock().may_begin(self.in_flight)
+    }
+
     /// Stops the source, which finds out at its next call, and wakes all workers.
     pub fn stop(&self) {
         let mut state = self.lock();
@@ -197,7 +216,7 @@ impl Feed {
         }
         match state.queue.pop_front() {
             Some(chunk) => {
-                state.queued_bytes -= chunk.lines.len();
+                state.queued_bytes -= chunk.bytes();
                 if state.queued_bytes <= REFILL_BYTES {
                     self.room.notify_all();
                 }
@@ -229,7 +248,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::source::{Partition, Topic};
+    use crate::source::{Batch, Partition, Topic};
 
     #[test]
     fn an_epoch_waits_for_the_bytes_of_those_before_it() {
@@ -241,7 +260,8 @@ mod tests {
         let fill = |bytes| {
             let epoch = feed.begin().unwrap();
             let (partition, lines) = (Arc::clone(&partition), vec![b'\n'; bytes]);
-            feed.push(Chunk { epoch, partition, first: 1, lines }).unwrap();
+            let batch = Batch::Lines { first: 1, lines };
+            feed.push(Chunk { epoch, partition, batch }).unwrap();
             assert!(matches!(feed.next(), Next::Chunk(_)));
             assert!(feed.lock().may_begin(3), "its own bytes do not count while it is open");
             feed.close(Cut { epoch, ranges: Vec::new() }).unwrap();

@@ -26,7 +26,7 @@ impl Embedded {
     }
 
     fn read(&self, Ask { cell, ticket }: Ask) -> Result<History, Error> {
-        let mut history = History { ticket, articles: Vec::new(), versions: 0 };
+        let mut history = History::of_nothing(ticket);
         let Cell { user, channel } = &cell;
         let mut key = rows::cell(user, *channel, 0);
         // The versions of a cell are numbered without a gap, and to look for one that does not stand

@@ -18,7 +18,7 @@ use super::identity::{Packed, Position};
 use super::opened::Opened;
 use super::plan::Planned;
 use super::trail::Trail;
-use crate::source::{Chunk, Cut, Feed, Partition, Range, Topic};
+use crate::source::{self, Batch, Chunk, Cut, Feed, Partition, Range, Topic};
 
 /// How many blocks are read ahead of each topic.
 const AHEAD: usize = 4;
@@ -54,7 +54,7 @@ pub(super) fn read(
                 wanted -= piece.count;
                 extend(&mut ranges, &piece);
                 let Piece { partition, first, lines, .. } = piece;
-                feed.push(Chunk { epoch, partition, first, lines })?;
+                feed.push(Chunk { epoch, partition, batch: Batch::Lines { first, lines } })?;
             }
         }
         let Some(epoch) = open else { break };
@@ -69,7 +69,7 @@ fn extend(ranges: &mut Vec<Range>, piece: &Piece) {
     let to = piece.first + piece.count;
     let reached = piece.reached.clone();
     let (topic, name) = (piece.partition.topic, &piece.partition.name);
-    if let Some(Range { file: Some(file), to: end, .. }) =
+    if let Some(Range { position: source::Position::File(file), to: end, .. }) =
         ranges.last_mut().filter(|range| range.topic == topic && range.partition == *name)
     {
         *end = to;
@@ -77,7 +77,8 @@ fn extend(ranges: &mut Vec<Range>, piece: &Piece) {
         return;
     }
     let partition = name.clone();
-    ranges.push(Range { topic, partition, from: piece.first, to, file: Some(reached) });
+    let position = source::Position::File(reached);
+    ranges.push(Range { topic, partition, from: piece.first, to, position });
 }
 
 /// The lines of one topic, file after file, as its thread reads them.

@@ -13,7 +13,7 @@ use super::identity::Position;
 use super::inputs::{self, STDIN, Skipped};
 use super::known::{Entry, Known};
 use super::opened::Opened;
-use crate::source::{Feed, Partition, Range, Topic};
+use crate::source::{self, Feed, Partition, Range, Topic};
 
 /// How many files stay open from judging to reading because the way to their new lines is long.
 const LEFT_OPEN: usize = 64;
@@ -109,8 +109,10 @@ impl Plan {
             if let Some(Entry { position, renamed_from: from @ Some(_) }) = known {
                 let next = position.lines + 1;
                 let packed = opened.packed();
-                let file = Some(Position { packed, renamed_from: from, ..position });
-                self.renaming.push(Range { topic, partition: name, from: next, to: next, file });
+                let position = Position { packed, renamed_from: from, ..position };
+                let position = source::Position::File(position);
+                let range = Range { topic, partition: name, from: next, to: next, position };
+                self.renaming.push(range);
             }
             return;
         }

@@ -17,7 +17,7 @@ use flate2::write::GzEncoder;
 use proptest::prelude::*;
 
 use super::*;
-use crate::source::{Cut, Feed, Next, Range, Stopped, Topic};
+use crate::source::{self, Cut, Feed, Next, Range, Stopped, Topic};
 
 /// What a run read, and what is known after it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -87,7 +87,7 @@ impl Ledger {
         }
     }
 
-    fn mark(&mut self, cut: &Cut, chunks: &mut Vec<crate::source::Chunk>, last: Option<u64>) {
+    fn mark(&mut self, cut: &Cut, chunks: &mut Vec<source::Chunk>, last: Option<u64>) {
         if last.is_some_and(|last| cut.epoch.0 > last) {
             return;
         }
@@ -108,7 +108,9 @@ impl Ledger {
     }
 
     fn keep(&mut self, range: &Range) {
-        let position = range.file.clone().unwrap();
+        let source::Position::File(position) = range.position.clone() else {
+            panic!("a file's position")
+        };
         assert_eq!(position.lines + 1, range.to);
         if let Some(old) = &position.renamed_from {
             self.known.remove(&(range.topic, old.clone())).unwrap();

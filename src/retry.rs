@@ -1,0 +1,185 @@
+//! Trying again: servers that are away come back, and a job waits for them.
+//!
+//! A failed attempt asks one question: did it surely not happen? Its error answers with a [`Fault`].
+//! Waits grow to a few seconds; what goes on failing is logged once a minute, not once a try.
+
+use std::error::Error;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::metrics;
+
+/// What a failed attempt means for the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It surely did not happen; it may be tried again.
+    Retry,
+    /// It may have happened. Whoever tries again says why repeating it is harmless.
+    Unknown,
+    /// Trying again cannot mend it.
+    Fatal,
+}
+
+/// An error that knows what it means for the next attempt.
+pub trait Faulty: Error + 'static {
+    /// What the failed attempt means for the next one.
+    fn fault(&self) -> Fault;
+}
+
+/// What is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// The brokers.
+    Kafka,
+    /// The Thrift servers.
+    Hbase,
+    /// The server or Cluster.
+    Redis,
+}
+
+impl Peer {
+    /// Its name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Peer::Kafka => "kafka",
+            Peer::Hbase => "hbase",
+            Peer::Redis => "redis",
+        }
+    }
+}
+
+/// Says to all threads of a job that it ends: whoever waits, stops waiting. Clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<(Mutex<bool>, Condvar)>);
+
+impl Stop {
+    /// Ends every wait, now and later.
+    pub fn stop(&self) {
+        *self.lock() = true;
+        self.0.1.notify_all();
+    }
+
+    /// Whether the job ends.
+    pub fn is_stopped(&self) -> bool {
+        *self.lock()
+    }
+
+    /// Waits so long, or until the job ends; says whether it ends.
+    pub fn wait(&self, patience: Duration) -> bool {
+        let waited = self.0.1.wait_timeout_while(self.lock(), patience, |stopped| !*stopped);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        // A flag is always whole.
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why an attempt was not brought to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended<E: Error + 'static> {
+    /// The job ends.
+    #[error("the job is stopping")]
+    Stopped,
+    /// Trying again cannot mend it.
+    #[error(transparent)]
+    Failed(#[from] E),
+}
+
+/// The first wait after a failure; each later one is twice as long, up to [`LONGEST`].
+const FIRST: Duration = Duration::from_millis(50);
+
+/// The longest wait.
+const LONGEST: Duration = Duration::from_secs(3);
+
+/// How often what goes on failing is logged.
+const LOGGED_EVERY: Duration = Duration::from_secs(60);
+
+/// Tries until it works, cannot work, or the job ends. `attempt` is told how often it has failed; it
+/// must be harmless to repeat, as the caller says where it calls.
+///
+/// # Errors
+///
+/// If the job ends, or an attempt fails for good.
+pub fn persist<T, E: Faulty>(
+    stop: &Stop,
+    peer: Peer,
+    what: &str,
+    mut attempt: impl FnMut(u32) -> Result<T, E>,
+) -> Result<T, Ended<E>> {
+    let begun = Instant::now();
+    let mut logged: Option<Instant> = None;
+    let mut wait = FIRST;
+    for failures in 0.. {
+        if stop.is_stopped() {
+            return Err(Ended::Stopped);
+        }
+        let error = match attempt(failures) {
+            Ok(done) => {
+                if logged.is_some() {
+                    let seconds = begun.elapsed().as_secs();
+                    log::info!("{} is back: {what} after {seconds} s", peer.name());
+                }
+                return Ok(done);
+            }
+            Err(error) if error.fault() == Fault::Fatal => return Err(Ended::Failed(error)),
+            Err(error) => error,
+        };
+        metrics::retried(peer);
+        // The first failure may be over at once; a second one in a row is worth a line.
+        if failures > 0 && logged.is_none_or(|at| at.elapsed() >= LOGGED_EVERY) {
+            logged = Some(Instant::now());
+            log::warn!("waiting for {}: {what}: error={}", peer.name(), chain(&error));
+        }
+        if stop.wait(wait) {
+            return Err(Ended::Stopped);
+        }
+        wait = (2 * wait).min(LONGEST);
+    }
+    unreachable!("attempts do not end by themselves")
+}
+
+/// An error and its causes, in one line.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("attempt {0} failed")]
+    struct Failed(u32, Fault);
+
+    impl Faulty for Failed {
+        fn fault(&self) -> Fault {
+            self.1
+        }
+    }
+
+    #[test]
+    fn what_may_be_tried_again_is_and_what_may_not_is_not() {
+        let stop = Stop::default();
+        let third = |nth| if nth < 2 { Err(Failed(nth, Fault::Unknown)) } else { Ok(nth) };
+        assert_eq!(persist(&stop, Peer::Redis, "a test", third).unwrap(), 2);
+        let fatal = |nth| -> Result<(), _> { Err(Failed(nth, Fault::Fatal)) };
+        assert!(matches!(
+            persist(&stop, Peer::Redis, "a test", fatal),
+            Err(Ended::Failed(Failed(0, _)))
+        ));
+    }
+
+    #[test]
+    fn a_job_that_ends_waits_for_nobody() {
+        let stop = Stop::default();
+        let ends = |nth| -> Result<(), _> {
+            stop.stop();
+            Err(Failed(nth, Fault::Retry))
+        };
+        assert!(matches!(persist(&stop, Peer::Kafka, "a test", ends), Err(Ended::Stopped)));
+        assert!(stop.wait(Duration::MAX) && stop.is_stopped());
+    }
+}
