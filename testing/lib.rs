@@ -12,6 +12,7 @@
 //! - [`place`]: a directory to run it in;
 //! - [`exported`]: the files that both write, compared;
 //! - [`random`]: reproducible random numbers;
+//! - [`servers`]: real servers on loopback;
 //! - [`seeds`]: runs a test for many seeds, and says how to run it again for one;
 //! - [`story`]: log files that grow, are renamed and packed, and the runs that read them.
 
@@ -30,6 +31,7 @@ pub mod place;
 pub mod program;
 pub mod random;
 pub mod seeds;
+pub mod servers;
 pub mod story;
 
 /// The project's own directory.
