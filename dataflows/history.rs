@@ -19,13 +19,15 @@
 
 use std::cell;
 use std::collections::BTreeMap;
+use std::hint::black_box;
 use std::rc::Rc;
 
 use hashbrown::{HashMap, HashSet, HashTable};
 use rustc_hash::FxBuildHasher;
 
+use crate::articles::Articles;
 use crate::route::{mix, route};
-use crate::{Article, Cell, Channel, Epoch, History, Recall, Ticket, User};
+use crate::{Article, Cell, Channel, Epoch, History, Neighbours, Recall, Ticket, User};
 
 /// Up to this length a history is searched one by one: it fits a few cache lines.
 const SEARCHED: usize = 48;
@@ -78,7 +80,7 @@ pub(crate) struct Glance {
 
 struct Entry {
     user: User,
-    articles: Vec<Article>,
+    articles: Articles,
     /// The last epoch that touched the cell.
     touched: Epoch,
     channel: Channel,
@@ -96,6 +98,17 @@ struct Entry {
 enum State {
     Free,
     Asked,
+    Known,
+}
+
+/// How an entry was found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Touched {
+    /// It is new, or too old: it must be asked for.
+    New,
+    /// It was asked for, and is not answered yet.
+    Asked,
+    /// Its history is known.
     Known,
 }
 
@@ -119,54 +132,69 @@ impl Histories {
         }
     }
 
-    /// Looks where a cell may stand: what [`Histories::touch`] wants to know beforehand.
+    /// Looks where each of some cells may stand: what [`Histories::touch`] wants to know beforehand.
     ///
     /// Nothing hangs on the answer but time. Asked for many cells in a row, the processor waits for all
     /// of their memory at once, and not for one after another.
-    pub(crate) fn glance(&self, cell: &Cell) -> Glance {
-        let hash = hash(cell);
-        let spot = self.table.find(spread(hash), |spot| spot.hash == hash);
-        Glance { hash, slot: spot.map(|spot| spot.slot) }
+    pub(crate) fn glance<'a>(
+        &self,
+        cells: impl Iterator<Item = &'a Cell> + Clone,
+        glances: &mut Vec<Glance>,
+    ) {
+        glances.extend(cells.clone().map(|cell| {
+            let hash = hash(cell);
+            let spot = self.table.find(spread(hash), |spot| spot.hash == hash);
+            Glance { hash, slot: spot.map(|spot| spot.slot) }
+        }));
+        for (glance, cell) in glances.iter_mut().zip(cells) {
+            glance.slot = glance.slot.filter(|slot| at(&self.chunks, *slot).is_of(cell));
+        }
     }
 
-    /// Finds or makes the entry of a cell, on behalf of an epoch. Says whether it is new or too old:
-    /// then it must be asked for.
-    pub(crate) fn touch(&mut self, cell: &Cell, glance: Glance, epoch: Epoch) -> (Slot, bool) {
+    /// Brings what some cells hold near, for the same reason.
+    pub(crate) fn expect(&self, slots: &[Slot]) {
+        for slot in slots {
+            black_box(at(&self.chunks, *slot).articles.first());
+        }
+    }
+
+    /// Finds or makes the entry of a cell, on behalf of an epoch.
+    pub(crate) fn touch(&mut self, cell: &Cell, glance: Glance, epoch: Epoch) -> (Slot, Touched) {
         let Glance { hash, slot } = glance;
-        let chunks = &self.chunks;
-        let is_of = |slot: &Slot| at(chunks, *slot).is_of(cell);
-        let found = slot.filter(is_of).or_else(|| {
-            let spot = self.table.find(spread(hash), |spot| spot.hash == hash && is_of(&spot.slot));
-            spot.map(|spot| spot.slot)
+        let found = slot.or_else(|| {
+            let is_it = |spot: &Spot| spot.hash == hash && at(&self.chunks, spot.slot).is_of(cell);
+            self.table.find(spread(hash), is_it).map(|spot| spot.slot)
         });
+        let now = self.generation.get();
         if let Some(slot) = found {
-            let now = self.generation.get();
             let entry = self.entry(slot);
             entry.touched = epoch;
             entry.used = true;
-            let old = now.wrapping_sub(entry.generation) >= GENERATIONS;
-            let again = old && entry.state == State::Known;
-            if again {
-                entry.state = State::Asked;
-                entry.generation = now;
+            if entry.state == State::Asked {
+                return (slot, Touched::Asked);
             }
-            return (slot, again);
+            if now.wrapping_sub(entry.generation) < GENERATIONS {
+                return (slot, Touched::Known);
+            }
+            entry.state = State::Asked;
+            entry.generation = now;
+            return (slot, Touched::New);
         }
         let entry = Entry {
             user: cell.user.clone(),
-            articles: Vec::new(),
+            articles: Articles::none(),
             touched: epoch,
             channel: cell.channel,
             versions: 0,
             before: IDLE,
-            generation: self.generation.get(),
+            generation: now,
             state: State::Asked,
             used: true,
         };
         self.bytes += entry.bytes();
         let slot = self.put(entry);
         self.table.insert_unique(spread(hash), Spot { hash, slot }, |spot| spread(spot.hash));
-        (slot, true)
+        (slot, Touched::New)
     }
 
     /// Takes the answer to a question.
@@ -186,13 +214,13 @@ impl Histories {
         entry.state = State::Known;
         if entry.articles.is_empty() {
             entry.versions = versions;
-            entry.articles = articles;
+            entry.articles = Articles::Own(articles);
         } else {
             // Asked for again: the answer may lack what epochs that are not durable have added.
             entry.versions = entry.versions.max(versions);
             for article in articles {
                 if !entry.articles.contains(&article) {
-                    entry.articles.push(article);
+                    entry.articles.push(article, 1);
                 }
             }
             self.long.remove(&slot).inspect(|index| self.bytes -= index.allocation_size());
@@ -221,9 +249,9 @@ impl Histories {
         at(&self.chunks, slot).state == State::Known
     }
 
-    /// Adds to the history those of `articles` that do not stand in it. Says whether it is the first
-    /// time since the last [`Histories::version`].
-    pub(crate) fn extend(&mut self, slot: Slot, articles: &[Article]) -> bool {
+    /// Adds to the history those neighbours that do not stand in it. Says whether it is the first time
+    /// since the last [`Histories::version`].
+    pub(crate) fn extend(&mut self, slot: Slot, neighbours: Neighbours) -> bool {
         let entry = &mut self.chunks[slot.0 as usize / CHUNK][slot.0 as usize % CHUNK];
         let first = entry.before == IDLE;
         if first {
@@ -232,7 +260,7 @@ impl Histories {
         let bytes_before = entry.bytes();
         if entry.articles.is_empty() {
             // A row names no neighbour twice.
-            entry.articles.extend_from_slice(articles);
+            entry.articles = Articles::Row(neighbours);
             self.bytes += entry.bytes() - bytes_before;
             self.index_if_long(slot);
             return first;
@@ -241,16 +269,13 @@ impl Histories {
             true => self.long.get_mut(&slot),
             false => None,
         };
-        for article in articles {
+        for article in &*neighbours {
             let stands = match &mut index {
                 Some(index) => !index.insert(*article),
                 None => entry.articles.contains(article),
             };
             if !stands {
-                if entry.articles.len() == entry.articles.capacity() {
-                    entry.articles.reserve_exact(articles.len().max(entry.articles.len() / 4));
-                }
-                entry.articles.push(*article);
+                entry.articles.push(*article, neighbours.len());
             }
         }
         self.bytes += entry.bytes() - bytes_before;
@@ -349,7 +374,7 @@ impl Entry {
     fn free() -> Entry {
         Entry {
             user: User::from_decimal(0),
-            articles: Vec::new(),
+            articles: Articles::none(),
             touched: Epoch(0),
             channel: Channel(0),
             versions: 0,
@@ -365,7 +390,7 @@ impl Entry {
     }
 
     fn bytes(&self) -> usize {
-        ENTRY_BYTES + self.user.heap_bytes() + self.articles.capacity() * size_of::<Article>()
+        ENTRY_BYTES + self.user.heap_bytes() + self.articles.heap_bytes()
     }
 }
 

@@ -18,10 +18,10 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::{OutputBuilder, OutputBuilderSession};
 use timely::progress::Antichain;
 
-use crate::history::{Histories, Slot};
+use crate::history::{Histories, Slot, Touched};
 use crate::route::route;
 use crate::similar::Candidates;
-use crate::{Ask, Epoch, History, Neighbours, Place, Recall};
+use crate::{Ask, Epoch, History, Place, Recall};
 
 /// Recalls, and asks for the histories that it needs and does not know.
 ///
@@ -98,7 +98,9 @@ struct Open {
 struct Complete {
     recall: Capability<Epoch>,
     /// What may be recalled to whom, in the order of their places.
-    candidates: Vec<(Slot, Neighbours)>,
+    candidates: Vec<Candidates>,
+    /// The slot of each.
+    slots: Vec<Slot>,
     /// The slots that were not known when last looked at.
     unknown: Vec<Slot>,
 }
@@ -112,27 +114,25 @@ impl Open {
 
     fn ask(mut self, histories: &mut Histories, asks: &mut Output<'_, Ask>) -> Complete {
         self.candidates.sort_by_key(|candidates: &Candidates| -> Place { candidates.place });
-        let mut unknown = Vec::new();
         let epoch = *self.ask.time();
-        let mut session = asks.session(&self.ask);
-        let mut candidates = Vec::with_capacity(self.candidates.len());
+        let mut unknown = Vec::new();
+        let mut slots = Vec::with_capacity(self.candidates.len());
         let mut glances = Vec::with_capacity(GLANCES);
-        let mut rest = self.candidates.into_iter();
-        while !rest.as_slice().is_empty() {
-            let some = rest.as_slice().iter().take(GLANCES);
-            glances.extend(some.map(|Candidates { cell, .. }| histories.glance(cell)));
-            for (glance, Candidates { cell, neighbours, .. }) in glances.drain(..).zip(&mut rest) {
-                let (slot, new) = histories.touch(&cell, glance, epoch);
-                if new {
-                    session.give(Ask { cell, ticket: slot.ticket() });
+        let mut session = asks.session(&self.ask);
+        for some in self.candidates.chunks(GLANCES) {
+            histories.glance(some.iter().map(|candidates| &candidates.cell), &mut glances);
+            for (Candidates { cell, .. }, glance) in some.iter().zip(glances.drain(..)) {
+                let (slot, touched) = histories.touch(cell, glance, epoch);
+                if touched == Touched::New {
+                    session.give(Ask { cell: cell.clone(), ticket: slot.ticket() });
                 }
-                if !histories.is_known(slot) {
+                if touched != Touched::Known {
                     unknown.push(slot);
                 }
-                candidates.push((slot, neighbours));
+                slots.push(slot);
             }
         }
-        Complete { recall: self.recall, candidates, unknown }
+        Complete { recall: self.recall, candidates: self.candidates, slots, unknown }
     }
 }
 
@@ -149,25 +149,29 @@ impl Complete {
 
     fn recall(&mut self, histories: &mut Histories, recalls: &mut Output<'_, Recall>) {
         let mut session = recalls.session(&self.recall);
+        // What stands is not computed again: of all that a cell is hit, nothing is looked at.
+        let mut standing = Vec::new();
         if histories.have_receipts() {
             let epoch = *self.recall.time();
-            // What stands is not computed again: of all that a cell is hit, nothing is looked at.
-            let mut slots: Vec<_> = self.candidates.iter().map(|(slot, _)| *slot).collect();
-            slots.sort_unstable();
-            slots.dedup();
-            slots.retain(|slot| match histories.take_receipt(*slot, epoch) {
+            standing.clone_from(&self.slots);
+            standing.sort_unstable();
+            standing.dedup();
+            standing.retain(|slot| match histories.take_receipt(*slot, epoch) {
                 Some(recall) => {
                     session.give(recall);
                     true
                 }
                 None => false,
             });
-            self.candidates.retain(|(slot, _)| slots.binary_search(slot).is_err());
         }
-        let mut extended = Vec::with_capacity(self.candidates.len());
-        for (slot, neighbours) in &self.candidates {
-            if histories.extend(*slot, neighbours) {
-                extended.push(*slot);
+        let mut extended = Vec::with_capacity(self.slots.len());
+        let mut candidates = std::mem::take(&mut self.candidates).into_iter();
+        for slots in self.slots.chunks(GLANCES) {
+            histories.expect(slots);
+            for (slot, Candidates { neighbours, .. }) in slots.iter().zip(&mut candidates) {
+                if standing.binary_search(slot).is_err() && histories.extend(*slot, neighbours) {
+                    extended.push(*slot);
+                }
             }
         }
         session.give_iterator(extended.into_iter().filter_map(|slot| histories.version(slot)));

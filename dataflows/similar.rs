@@ -12,16 +12,15 @@ use differential_dataflow::operators::arrange::upsert::arrange_from_upsert;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::cursor::cursor_list;
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
-use differential_dataflow::trace::{Cursor, TraceReader};
+use differential_dataflow::trace::{Cursor, Span, TraceReader};
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 use timely::PartialOrder;
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Capability;
-use timely::dataflow::operators::generic::{Operator, OutputBuilderSession};
+use timely::dataflow::operators::generic::Operator;
 use timely::progress::Antichain;
 
 use crate::{Article, Cell, Epoch, Hit, Neighbours, Place};
@@ -61,8 +60,9 @@ pub(crate) fn lookup<'scope>(
     let to_shard = Exchange::new(|hit: &Hit| hit.article.hashed());
     hits.binary_frontier(similar.stream, to_shard, Pipeline, "recall: lookup", move |_, _| {
         let mut open: BTreeMap<Epoch, (Capability<Epoch>, Vec<Hit>)> = BTreeMap::new();
+        let mut found = Found::default();
         move |(hits, hits_frontier), (rows, rows_frontier), output| {
-            // STEP 1: every hit stands in its epoch.
+            // STEP 1: every hit stands in its epoch, and it is known when the table has changed.
             hits.for_each_stamp(|capability, batches| {
                 let Some(capability) = capability.retain_least(0) else { return };
                 let (_, hits) = match open.entry(*capability.time()) {
@@ -71,8 +71,7 @@ pub(crate) fn lookup<'scope>(
                 };
                 batches.for_each(|batch| hits.append(batch));
             });
-            // The rows themselves are read from the trace.
-            rows.for_each(|_, _| ());
+            rows.for_each(|_, spans| spans.drain(..).for_each(|span| found.note(&span)));
 
             // STEP 2: every epoch whose hits are all here, and whose table is final, is looked up.
             while let Some(first) = open.first_entry()
@@ -80,7 +79,14 @@ pub(crate) fn lookup<'scope>(
                 && !rows_frontier.less_equal(first.key())
             {
                 let (capability, mut hits) = first.remove();
-                look_up(&mut table, &capability, &mut hits, output);
+                found.complete(&mut table, &hits, *capability.time());
+                let mut session = output.session(&capability);
+                for Hit { user, channel, article, place, .. } in hits.drain(..) {
+                    if let Some(neighbours) = found.of(article) {
+                        let cell = Cell { user, channel };
+                        session.give(Candidates { cell, place, neighbours });
+                    }
+                }
             }
 
             // STEP 3: the table forgets how it was before the first epoch that may still look it up.
@@ -98,50 +104,75 @@ pub(crate) fn lookup<'scope>(
 
 type Table = TraceAgent<ValSpine<Article, Neighbours, Epoch, isize>>;
 
-/// Sends the hits of one epoch on, in their order, each with the neighbours of its article.
-fn look_up(
-    table: &mut Table,
-    capability: &Capability<Epoch>,
-    hits: &mut Vec<Hit>,
-    output: &mut OutputBuilderSession<'_, Epoch, CapacityContainerBuilder<Vec<Candidates>>>,
-) {
-    let epoch = *capability.time();
-    // Popular articles are hit many times an epoch, and are looked up once; in order, since the
-    // cursor only goes forward.
-    let mut articles: Vec<Article> = hits.iter().map(|hit| hit.article).collect();
-    articles.sort_unstable();
-    articles.dedup();
+/// How many articles are remembered: the popular ones, which are hit again in the next epochs.
+const REMEMBERED: usize = 1 << 16;
 
-    let mut found: HashMap<Article, Neighbours, FxBuildHasher> =
-        HashMap::with_capacity_and_hasher(articles.len(), FxBuildHasher);
-    let batches = table
-        .batches_through(Antichain::new().borrow())
-        .expect("a trace can always be read as a whole");
-    let (mut cursor, storage) = cursor_list(batches);
-    for article in &articles {
-        cursor.seek_key(&storage, article);
-        if cursor.get_key(&storage) != Some(article) {
-            continue;
-        }
-        while let Some(neighbours) = cursor.get_val(&storage) {
-            let mut count = 0;
-            cursor.map_times(&storage, |time, diff| {
-                if *time <= epoch {
-                    count += *diff;
-                }
-            });
-            if count > 0 {
-                found.insert(*article, Neighbours::clone(neighbours));
-            }
-            cursor.step_val(&storage);
+/// What was found in the table as of an epoch, and counts until the table changes.
+#[derive(Default)]
+struct Found {
+    /// As of when.
+    epoch: Epoch,
+    /// Of each article that was looked up its neighbours, where it has any.
+    rows: HashMap<Article, Option<Neighbours>, FxBuildHasher>,
+    /// The epochs, half open, in which the table has changed or may have, as far as they are not past.
+    changes: Vec<(Epoch, Epoch)>,
+}
+
+impl Found {
+    /// Notes that the table has changed, or has not.
+    fn note<B>(&mut self, span: &Span<Epoch, B>) {
+        if span.has_updates() {
+            let first = span.lower().as_option().copied().unwrap_or_default();
+            let end = span.upper().as_option().copied().unwrap_or(Epoch(u64::MAX));
+            self.changes.push((first, end));
         }
     }
 
-    let mut session = output.session(capability);
-    for Hit { user, channel, article, place, .. } in hits.drain(..) {
-        if let Some(neighbours) = found.get(&article) {
-            let cell = Cell { user, channel };
-            session.give(Candidates { cell, place, neighbours: Neighbours::clone(neighbours) });
+    /// Looks up what is not known of these hits as of their epoch, which is none before the last.
+    fn complete(&mut self, table: &mut Table, hits: &[Hit], epoch: Epoch) {
+        let since = self.epoch.next();
+        let changed = self.changes.iter().any(|(first, end)| *first <= epoch && *end > since);
+        if changed || self.rows.len() > REMEMBERED {
+            self.rows.clear();
         }
+        self.changes.retain(|(_, end)| *end > epoch.next());
+        self.epoch = epoch;
+
+        // In order, since the cursor only goes forward.
+        let unknown = |hit: &&Hit| !self.rows.contains_key(&hit.article);
+        let mut articles: Vec<_> = hits.iter().filter(unknown).map(|hit| hit.article).collect();
+        if articles.is_empty() {
+            return;
+        }
+        articles.sort_unstable();
+        articles.dedup();
+        let batches = table
+            .batches_through(Antichain::new().borrow())
+            .expect("a trace can always be read as a whole");
+        let (mut cursor, storage) = cursor_list(batches);
+        for article in articles {
+            let mut row = None;
+            cursor.seek_key(&storage, &article);
+            if cursor.get_key(&storage) == Some(&article) {
+                while let Some(neighbours) = cursor.get_val(&storage) {
+                    let mut count = 0;
+                    cursor.map_times(&storage, |time, diff| {
+                        if *time <= epoch {
+                            count += *diff;
+                        }
+                    });
+                    if count > 0 {
+                        row = Some(Neighbours::clone(neighbours));
+                    }
+                    cursor.step_val(&storage);
+                }
+            }
+            self.rows.insert(article, row);
+        }
+    }
+
+    /// The neighbours of an article of these hits.
+    fn of(&self, article: Article) -> Option<Neighbours> {
+        self.rows[&article].clone()
     }
 }

@@ -10,7 +10,7 @@ use super::{Error, Failure};
 use crate::tables::Tables;
 
 /// How many questions are answered in one go: enough to be worth a hand-over, few enough to be spread.
-const BATCH: usize = 512;
+const BATCH: usize = 2048;
 
 /// The questions of all workers, and for each worker the answers that it has not taken.
 pub(super) struct Loaders {
