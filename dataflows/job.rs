@@ -63,7 +63,10 @@ impl<D: 'static> Outbox<D> {
 
     /// Takes all that is here, whatever its epoch.
     pub fn take_all(&self) -> Vec<D> {
-        std::mem::take(&mut *self.0.borrow_mut()).into_values().flatten().collect()
+        let mut all = std::mem::take(&mut *self.0.borrow_mut()).into_values();
+        let mut first = all.next().unwrap_or_default();
+        all.for_each(|mut more| first.append(&mut more));
+        first
     }
 
     fn new() -> Outbox<D> {

@@ -21,6 +21,7 @@ pub mod files;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dataflows::{Epoch, Place};
 use serde::{Deserialize, Serialize};
 
@@ -89,7 +90,7 @@ pub enum Batch {
         /// The offset of the first one.
         first: u64,
         /// The lines.
-        lines: Vec<u8>,
+        lines: Bytes,
     },
     /// Messages of a topic, whose offsets may have gaps. One that is longer than any record may be
     /// stands cut, though still too long.
@@ -277,7 +278,7 @@ mod tests {
         let chunk = Chunk {
             epoch: Epoch(1),
             partition: Arc::new(partition),
-            batch: Batch::Lines { first: 7, lines: lines.to_vec() },
+            batch: Batch::Lines { first: 7, lines: Bytes::copy_from_slice(lines) },
         };
         let split = |record: Record<'_>| {
             assert_eq!(record.place.partition, 3);

@@ -16,7 +16,7 @@ const BATCH: usize = 2048;
 pub(super) struct Loaders {
     asks: Mutex<Option<Sender<Asks>>>,
     asked: Receiver<Asks>,
-    answers: Vec<Mutex<Vec<History>>>,
+    answers: Vec<Mutex<Vec<Vec<History>>>>,
 }
 
 struct Asks {
@@ -44,8 +44,8 @@ impl Loaders {
         }
     }
 
-    /// Takes what has been answered to a worker.
-    pub(super) fn take(&self, worker: usize) -> Vec<History> {
+    /// Takes what has been answered to a worker, as it was answered.
+    pub(super) fn take(&self, worker: usize) -> Vec<Vec<History>> {
         std::mem::take(&mut lock(&self.answers[worker]))
     }
 
@@ -54,7 +54,7 @@ impl Loaders {
         for Asks { worker, thread, asks } in &self.asked {
             match tables.history(asks) {
                 Ok(histories) => {
-                    lock(&self.answers[worker]).extend(histories);
+                    lock(&self.answers[worker]).push(histories);
                     thread.unpark();
                 }
                 Err(error) => return failure.report(Error::Tables(error)),

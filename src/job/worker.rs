@@ -231,8 +231,9 @@ impl State<'_> {
         }
         let answers = self.plan.loaders.take(self.index);
         let any = !answers.is_empty();
-        answers.into_iter().for_each(|history| self.inputs.history.send(history));
-        self.inputs.history.flush();
+        for mut histories in answers {
+            self.inputs.history.send_batch(&mut histories);
+        }
         any
     }
 

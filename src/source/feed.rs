@@ -259,7 +259,7 @@ mod tests {
             Arc::new(Partition { topic: Topic::Clicks, name, separator: b':', ordinal: 0 });
         let fill = |bytes| {
             let epoch = feed.begin().unwrap();
-            let (partition, lines) = (Arc::clone(&partition), vec![b'\n'; bytes]);
+            let (partition, lines) = (Arc::clone(&partition), vec![b'\n'; bytes].into());
             let batch = Batch::Lines { first: 1, lines };
             feed.push(Chunk { epoch, partition, batch }).unwrap();
             assert!(matches!(feed.next(), Next::Chunk(_)));

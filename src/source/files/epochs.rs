@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendError, Sender, bounded};
 use memchr::memchr_iter;
 
-use super::blocks::Block;
+use super::blocks::{self, Block};
 use super::error::Error;
 use super::identity::{Packed, Position};
 use super::opened::Opened;
@@ -51,11 +52,11 @@ pub(super) fn read(
                     Some(epoch) => epoch,
                     None => *open.insert(feed.begin()?),
                 };
-                wanted -= piece.count;
-                extend(&mut ranges, &piece);
-                let Piece { partition, first, lines, .. } = piece;
+                let Piece { partition, first, count, lines } = piece;
+                wanted -= count;
                 feed.push(Chunk { epoch, partition, batch: Batch::Lines { first, lines } })?;
             }
+            ranges.append(&mut lines.ranges());
         }
         let Some(epoch) = open else { break };
         feed.close(Cut { epoch, ranges })?;
@@ -64,33 +65,23 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Adds a piece to the ranges of an epoch.
-fn extend(ranges: &mut Vec<Range>, piece: &Piece) {
-    let to = piece.first + piece.count;
-    let reached = piece.reached.clone();
-    let (topic, name) = (piece.partition.topic, &piece.partition.name);
-    if let Some(Range { position: source::Position::File(file), to: end, .. }) =
-        ranges.last_mut().filter(|range| range.topic == topic && range.partition == *name)
-    {
-        *end = to;
-        *file = Position { renamed_from: file.renamed_from.take(), ..reached };
-        return;
-    }
-    let partition = name.clone();
-    let position = source::Position::File(reached);
-    ranges.push(Range { topic, partition, from: piece.first, to, position });
-}
-
 /// The lines of one topic, file after file, as its thread reads them.
 struct Lines {
     parts: Receiver<Part>,
     thread: Option<JoinHandle<()>>,
     file: Option<Begun>,
-    block: Block,
-    /// How many bytes of the block have been taken.
-    taken: usize,
-    /// How the packed file ends, if it ends with the block.
+    /// What is left of the block that was read last.
+    rest: Bytes,
+    /// How many lines those are.
+    left: u64,
+    /// What the last line of that block lacks, if it was too long to be kept.
+    cut: Option<blocks::Cut>,
+    /// How the packed file ends, if it ends with that block.
     packed: Option<Packed>,
+    /// The first line of the open epoch in the file, if it has one there.
+    from: Option<u64>,
+    /// What the open epoch takes of the files before.
+    ranges: Vec<Range>,
 }
 
 /// What the thread of a topic sends.
@@ -118,9 +109,7 @@ struct Piece {
     partition: Arc<Partition>,
     first: u64,
     count: u64,
-    lines: Vec<u8>,
-    /// Where the file stands after them.
-    reached: Position,
+    lines: Bytes,
 }
 
 impl Lines {
@@ -135,18 +124,30 @@ impl Lines {
             files.into_iter().try_for_each(|file| send(file, &progress, &sender)).unwrap_or(())
         };
         let thread = thread::Builder::new().name(name.into()).spawn(body).map_err(Error::Thread)?;
-        let (block, taken, packed) = (Block::default(), 0, None);
-        Ok(Lines { parts, thread: Some(thread), file: None, block, taken, packed })
+        Ok(Lines {
+            parts,
+            thread: Some(thread),
+            file: None,
+            rest: Bytes::new(),
+            left: 0,
+            cut: None,
+            packed: None,
+            from: None,
+            ranges: Vec::new(),
+        })
     }
 
     /// Takes the next lines, so many at most, of one file; none at the end of the last.
     fn next(&mut self, most: u64, feed: &Feed) -> Result<Option<Piece>, Error> {
-        while self.taken == self.block.lines.len() {
+        while self.rest.is_empty() {
             match self.receive(feed)? {
-                Some(Part::File(file)) => self.file = Some(file),
-                Some(Part::Block(block, packed)) => {
-                    (self.block, self.packed) = (block, packed);
-                    self.taken = 0;
+                Some(Part::File(file)) => {
+                    self.leave();
+                    self.file = Some(file);
+                }
+                Some(Part::Block(Block { lines, count, cut }, packed)) => {
+                    (self.rest, self.left) = (lines.into(), count);
+                    (self.cut, self.packed) = (cut, packed);
                 }
                 Some(Part::Torn(source)) => {
                     let file = self.file.as_ref().expect("a file begins before it breaks off");
@@ -157,29 +158,47 @@ impl Lines {
                 None => return Ok(None),
             }
         }
-        let file = self.file.as_mut().expect("a file begins before its blocks");
-        let rest = &self.block.lines[self.taken..];
-        let (count, end) = first_lines(rest, most);
-        let whole = end == rest.len();
-        file.trail.pass(&rest[..end]);
-        let lines = if whole && self.taken == 0 {
-            std::mem::take(&mut self.block.lines)
-        } else {
-            let lines = rest[..end].to_vec();
-            self.taken += end;
-            lines
-        };
-        if whole && let Some(cut) = self.block.cut.take() {
-            file.trail.pass_unseen(cut.bytes, cut.tail);
+        let Begun { partition, trail, .. } =
+            self.file.as_mut().expect("a file begins before its blocks");
+        let count = self.left.min(most);
+        self.left -= count;
+        let end = if self.left == 0 { self.rest.len() } else { end_of_lines(&self.rest, count) };
+        // The lines stay where they were read to.
+        let lines = self.rest.split_to(end);
+        trail.pass(&lines);
+        if self.rest.is_empty()
+            && let Some(cut) = self.cut.take()
+        {
+            trail.pass_unseen(cut.bytes, cut.tail);
         }
-        let first = file.trail.lines + 1;
-        file.trail.lines += count;
-        let reached = Position {
-            packed: self.packed.filter(|_| whole),
+        let first = trail.lines + 1;
+        trail.lines += count;
+        self.from.get_or_insert(first);
+        Ok(Some(Piece { partition: Arc::clone(partition), first, count, lines }))
+    }
+
+    /// Says what the open epoch has taken, and opens the next.
+    fn ranges(&mut self) -> Vec<Range> {
+        self.leave();
+        std::mem::take(&mut self.ranges)
+    }
+
+    /// Notes what the open epoch has taken of the file so far.
+    fn leave(&mut self) {
+        let Some(from) = self.from.take() else { return };
+        let file = self.file.as_mut().expect("lines are taken of a file");
+        let position = Position {
+            packed: self.packed.filter(|_| self.rest.is_empty()),
             renamed_from: file.renamed_from.take(),
             ..file.trail.position()
         };
-        Ok(Some(Piece { partition: Arc::clone(&file.partition), first, count, lines, reached }))
+        self.ranges.push(Range {
+            topic: file.partition.topic,
+            partition: file.partition.name.clone(),
+            from,
+            to: file.trail.lines + 1,
+            position: source::Position::File(position),
+        });
     }
 
     fn receive(&mut self, feed: &Feed) -> Result<Option<Part>, Error> {
@@ -242,21 +261,21 @@ fn send(file: Planned, progress: &AtomicU64, parts: &Sender<Part>) -> Result<(),
     }
 }
 
-/// Finds where the first lines end, so many at most: how many there are, and how many bytes they take.
-/// The last one may lack its newline.
-fn first_lines(bytes: &[u8], most: u64) -> (u64, usize) {
+/// Finds where the first so many lines end, which all have their newline.
+fn end_of_lines(bytes: &[u8], count: u64) -> usize {
     const STEP: usize = 16 << 10;
-    let mut count = 0;
+    let mut left = count;
     for (step, piece) in bytes.chunks(STEP).enumerate() {
+        // To count is faster than to look at each.
         let more = memchr_iter(b'\n', piece).count() as u64;
-        if count + more >= most {
-            let last = (most - count - 1) as usize;
+        if more >= left {
+            let last = (left - 1) as usize;
             let end = memchr_iter(b'\n', piece).nth(last).expect("so many were counted");
-            return (most, step * STEP + end + 1);
+            return step * STEP + end + 1;
         }
-        count += more;
+        left -= more;
     }
-    (count + u64::from(!bytes.ends_with(b"\n")), bytes.len())
+    unreachable!("there are more lines than are asked for")
 }
 
 #[cfg(test)]
@@ -264,19 +283,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn first_lines_end_where_the_last_newline_of_them_stands() {
-        for (bytes, most, found) in [
-            ("a\nb\nc\n", 1, (1, 2)),
-            ("a\nb\nc\n", 2, (2, 4)),
-            ("a\nb\nc\n", 3, (3, 6)),
-            ("a\nb\nc\n", 4, (3, 6)),
-            ("a\nb", 2, (2, 3)),
-            ("a\nb", 1, (1, 2)),
-            ("\n\n", 1, (1, 1)),
+    fn lines_end_behind_their_newlines() {
+        for (bytes, count, end) in [
+            ("a\nb\nc\n", 1, 2),
+            ("a\nb\nc\n", 2, 4),
+            ("a\nb\nc\n", 3, 6),
+            ("a\nb", 1, 2),
+            ("\n\n", 1, 1),
         ] {
-            assert_eq!(first_lines(bytes.as_bytes(), most), found, "{bytes:?} {most}");
+            assert_eq!(end_of_lines(bytes.as_bytes(), count), end, "{bytes:?} {count}");
         }
         let long = "x".repeat(40_000) + "\n";
-        assert_eq!(first_lines(long.repeat(3).as_bytes(), 2), (2, 80_002));
+        assert_eq!(end_of_lines(long.repeat(3).as_bytes(), 2), 80_002);
     }
 }
