@@ -35,6 +35,8 @@ pub enum Peer {
     Hbase,
     /// The server or Cluster.
     Redis,
+    /// The disk that dead letters are written to.
+    Disk,
 }
 
 impl Peer {
@@ -44,6 +46,7 @@ impl Peer {
             Peer::Kafka => "kafka",
             Peer::Hbase => "hbase",
             Peer::Redis => "redis",
+            Peer::Disk => "disk",
         }
     }
 }
