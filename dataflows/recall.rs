@@ -117,6 +117,7 @@ impl Open {
         let mut session = asks.session(&self.ask);
         let mut candidates = Vec::with_capacity(self.candidates.len());
         let mut glances = Vec::with_capacity(GLANCES);
+        let mut asked = 0;
         let mut rest = self.candidates.into_iter();
         while !rest.as_slice().is_empty() {
             let some = rest.as_slice().iter().take(GLANCES);
@@ -124,6 +125,7 @@ impl Open {
             for (glance, Candidates { cell, neighbours, .. }) in glances.drain(..).zip(&mut rest) {
                 let (slot, new) = histories.touch(&cell, glance, epoch);
                 if new {
+                    asked += 1;
                     session.give(Ask { cell, ticket: slot.ticket() });
                 }
                 if !histories.is_known(slot) {
@@ -132,6 +134,7 @@ impl Open {
                 candidates.push((slot, neighbours));
             }
         }
+        histories.count(candidates.len(), asked);
         Complete { recall: self.recall, candidates, unknown }
     }
 }

@@ -40,6 +40,9 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// Every peer.
+    pub const ALL: [Peer; 4] = [Peer::Kafka, Peer::Hbase, Peer::Redis, Peer::Disk];
+
     /// Its name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
