@@ -18,7 +18,7 @@
 //! - [`tables`]: neighbours and history, read;
 //! - [`sink`]: what makes an epoch's effects durable;
 //! - [`store`]: the embedded database, in place of the live servers;
-//! - [`kafka`]: Kafka's clients;
+//! - [`kafka`]: Kafka's clients; [`hdfs`]: Hadoop's files;
 //! - [`retry`]: waiting for servers that are away;
 //! - [`metrics`]: the numbers to watch; [`health`]: whether the job is well; [`http`]: both, asked for;
 //! - [`failpoint`]: where crash tests stop the process;
@@ -29,6 +29,7 @@ pub mod command;
 pub mod config;
 pub mod decode;
 pub mod failpoint;
+pub mod hdfs;
 pub mod health;
 pub mod http;
 pub mod job;
