@@ -102,6 +102,8 @@ struct Metrics {
     in_flight: Gauge,
     stages: Family<OfStage, Histogram>,
     lag: Family<OfPartition, Gauge>,
+    gaps: Family<OfPartition, Counter>,
+    gap_records: Family<OfPartition, Counter>,
     freshness: Seconds,
     hbase_requests: Family<Call, Counter>,
     hbase_seconds: Histogram,
@@ -167,6 +169,17 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
             "lag_records",
             "Records that stand in a partition and were not read; topic: its name; partition: its \
              number",
+        ),
+        gaps: new(
+            reg,
+            "gaps",
+            "Times that needed records were gone and passed over; topic: its name; partition: its \
+             number",
+        ),
+        gap_records: new(
+            reg,
+            "gap_records",
+            "Records that were gone and passed over; topic: its name; partition: its number",
         ),
         freshness: new(
             reg,
@@ -295,6 +308,13 @@ pub fn stage(stage: Stage, took: Duration) {
 pub fn lag(topic: &str, partition: i32, records: u64) {
     let partition = OfPartition { topic: topic.to_owned(), partition };
     METRICS.lag.get_or_create(&partition).set(gauge(records));
+}
+
+/// Counts records of a partition that were gone and are passed over; as many as are known.
+pub fn gap(topic: &str, partition: i32, records: u64) {
+    let partition = OfPartition { topic: topic.to_owned(), partition };
+    METRICS.gaps.get_or_create(&partition).inc();
+    METRICS.gap_records.get_or_create(&partition).inc_by(records);
 }
 
 /// Notes up to when every record is visible outside, in milliseconds since 1970.

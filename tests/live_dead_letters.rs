@@ -58,7 +58,7 @@ impl Kept {
     fn begin(place: &config::DeadLetters, kafka: &ClientConfig) -> Kept {
         let (tell, told) = crossbeam_channel::unbounded();
         let stop = Stop::default();
-        let start = Start { job: "recall", incarnation: 1, marked_by: 0, length: 0 };
+        let start = Start { job: "recall", incarnation: 1, length: 7 };
         let letters = DeadLetters::new(place, start, kafka, tell, stop.clone()).unwrap();
         Kept { letters, told, stop }
     }
@@ -116,7 +116,7 @@ fn on_a_full_disk_epochs_wait_and_nothing_half_written_is_left() {
     kept.keep(2, &large);
     kept.keep(3, &[]);
     // Two of three find room. It fails, and is logged the second time it does.
-    let file = path.join("recall.000001.tsv");
+    let file = path.join("recall.000001.7.tsv");
     let failures = || {
         let text = online_recall::metrics::text();
         let line = text.lines().find(|line| line.contains(r#"retries_total{peer="disk"}"#));
@@ -128,7 +128,7 @@ fn on_a_full_disk_epochs_wait_and_nothing_half_written_is_left() {
     assert!(kept.told.is_empty(), "nothing is told of what is not kept");
     fs::remove_file(&filler).unwrap();
     let second = kept.heard(2);
-    assert_eq!((kept.heard(3), fs::metadata(&file).unwrap().len()), (second, second));
+    assert_eq!((kept.heard(3), 7 + fs::metadata(&file).unwrap().len()), (second, second));
     assert_eq!(second, first + 3 * (5 + 10 + (120 << 10) + 1));
     let lines = fs::read_to_string(&file).unwrap();
     assert_eq!(lines.lines().count(), 4, "what failed attempts have left is cut off");
@@ -183,7 +183,7 @@ fn letters_in_a_topic_have_their_place_as_key_and_what_is_too_large_is_cut() {
     // The broker takes no message of more than 1 MiB with all that is around it.
     let long = vec![b'x'; 1 << 20];
     kept.keep(2, &[letter("t/0/1", b"a\tb\xff"), letter("t/0/2", &long), letter("t/0/3", b"")]);
-    assert_eq!([kept.heard(1), kept.heard(2)], [0, 0]);
+    assert_eq!([kept.heard(1), kept.heard(2)], [7, 7]);
     let sent = |place: &str, bytes: &[u8], length: Option<&str>| {
         (place.to_owned(), bytes.to_owned(), "not_json".to_owned(), length.map(str::to_owned))
     };

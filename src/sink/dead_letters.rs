@@ -1,12 +1,12 @@
 //! Dead letters, kept where the configuration says: in files, or in a topic.
 //!
 //! ```text
-//!  keep(e) ──▶ thread ──▶ lines, synced          ──▶ Kept(e, length of the file)
-//!                   └───▶ messages, acknowledged ──▶ Kept(e, 0)
+//!  keep(e) ──▶ thread ──▶ lines, synced          ──▶ Kept(e, length of all)
+//!                   └───▶ messages, acknowledged ──▶ Kept(e, as it was)
 //! ```
 //!
-//! In files a dead letter stands once (*idempotent*): the mark keeps the length of the file that its
-//! incarnation writes, and a start cuts off what lies behind, since that will be kept again. In a topic it
+//! In files a dead letter stands once (*idempotent*): the mark keeps how long all files of the job are
+//! together, and a start cuts off what lies behind, since that will be kept again. In a topic it
 //! stands at least once, by its place.
 //!
 //! Where letters cannot be kept now, because the disk is full or the topic is away, epochs wait, and with
@@ -41,9 +41,7 @@ pub struct Start<'a> {
     pub job: &'a str,
     /// The number of this incarnation.
     pub incarnation: u64,
-    /// The number of the incarnation that moved the mark to where it stands; 0 if none has moved it.
-    pub marked_by: u64,
-    /// The length that the mark keeps: of that incarnation's file.
+    /// The length that the mark keeps: what was told last of an epoch that is marked.
     pub length: u64,
 }
 
@@ -143,7 +141,7 @@ impl DeadLetters {
             config::DeadLetters::Folder(path) => {
                 Target::Files(Files::begin(path.as_str().as_ref(), start)?)
             }
-            config::DeadLetters::Topic(topic) => Target::Topic(Topic::new(topic.as_str(), kafka)?),
+            config::DeadLetters::Topic(topic) => Target::Topic(Topic::new(topic.as_str(), kafka, start.length)?),
         };
         // Bounded by the epochs in flight, and the bytes of records in them.
         let (epochs, waiting) = crossbeam_channel::unbounded();
@@ -172,7 +170,7 @@ fn keep_all(
     for (epoch, letters) in waiting {
         let kept = match &mut target {
             Target::Files(files) => files.keep(&letters, stop),
-            Target::Topic(topic) => topic.keep(&letters, stop).map(|()| 0),
+            Target::Topic(topic) => topic.keep(&letters, stop),
         };
         let (tell, goes_on) = match kept {
             Ok(length) => (Told::Kept(epoch, length), true),

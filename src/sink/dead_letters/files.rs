@@ -1,9 +1,14 @@
-//! Dead letters in files: one an incarnation, `JOB.000012.tsv`, a line a letter as `export` writes it.
+//! Dead letters in files: one an incarnation, a line a letter as `export` writes it.
 //!
 //! ```text
-//!  file of incarnation   marked_by │ between │ this  │ this or later, of a ledger that is gone
-//!  becomes               cut       │ removed │ begun │ set aside
+//!  recall.000003.0.tsv  recall.000004.1310.tsv  recall.000007.2048.tsv
+//!  │0             1310│ │1310           2048│ │2048          ▲
+//!                                                           the mark keeps this length of all together
 //! ```
+//!
+//! A file's name says the incarnation, and how much stands in those before it. So the mark's length
+//! alone says what of each file is marked, also where a start has died before its first mark, and where
+//! older files were taken away.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -19,6 +24,8 @@ use crate::text;
 pub(super) struct Files {
     folder: PathBuf,
     path: PathBuf,
+    /// How much stands in the files before it.
+    before: u64,
     /// How many of its bytes are durable: all that was told.
     length: u64,
     /// Opened with the first letter, so that a start that meets none leaves no file; and anew after a
@@ -26,41 +33,49 @@ pub(super) struct Files {
     file: Option<File>,
 }
 
+/// A file, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Named {
+    incarnation: u64,
+    before: u64,
+}
+
 /// What becomes of a file that a start finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// All of it is marked.
-    Stays,
-    /// What lies behind this length was not marked: those epochs run again.
+    /// What lies behind this length, if it is so long, was not marked: those epochs run again.
     Cut(u64),
     /// Nothing of it was marked.
     Removed,
-    /// It is of a ledger that was lost or reset, which counted incarnations from 1 as this one does; or
-    /// of one that went back. It may hold what stands nowhere else.
+    /// The ledger does not know it: that was lost, reset, or went back. Perhaps it is what stands
+    /// nowhere else.
     SetAside,
 }
 
-/// Decides what becomes of the file of `incarnation`.
-fn fate(incarnation: u64, start: Start<'_>) -> Fate {
-    if incarnation == start.marked_by {
-        Fate::Cut(start.length)
-    } else if incarnation < start.marked_by {
-        Fate::Stays
-    } else if incarnation < start.incarnation {
-        Fate::Removed
-    } else {
-        Fate::SetAside
+impl Named {
+    fn parse(job: &str, name: &str) -> Option<Named> {
+        let number = |digits: &str| {
+            digits.parse().ok().filter(|_| digits.bytes().all(|digit| digit.is_ascii_digit()))
+        };
+        let numbers = name.strip_prefix(job)?.strip_prefix('.')?.strip_suffix(".tsv")?;
+        let (incarnation, before) = numbers.split_once('.')?;
+        Some(Named { incarnation: number(incarnation)?, before: number(before)? })
     }
-}
 
-fn name(job: &str, incarnation: u64) -> String {
-    format!("{job}.{incarnation:06}.tsv")
-}
+    fn name(self, job: &str) -> String {
+        format!("{job}.{:06}.{}.tsv", self.incarnation, self.before)
+    }
 
-/// The incarnation whose file has this name.
-fn incarnation(job: &str, name: &str) -> Option<u64> {
-    let digits = name.strip_prefix(job)?.strip_prefix('.')?.strip_suffix(".tsv")?;
-    digits.parse().ok().filter(|_| digits.bytes().all(|digit| digit.is_ascii_digit()))
+    /// Decides what becomes of it.
+    fn fate(self, start: Start<'_>) -> Fate {
+        if self.incarnation >= start.incarnation || start.length == 0 {
+            Fate::SetAside
+        } else if self.before < start.length {
+            Fate::Cut(start.length - self.before)
+        } else {
+            Fate::Removed
+        }
+    }
 }
 
 impl Files {
@@ -72,37 +87,37 @@ impl Files {
             move |source| Error::Folder { path, source }
         };
         fs::create_dir_all(folder).map_err(refuse(folder))?;
-        let mut marked = None;
+        let mut there = 0;
         for entry in fs::read_dir(folder).map_err(refuse(folder))? {
             let entry = entry.map_err(refuse(folder))?;
             let (path, name) = (entry.path(), entry.file_name());
-            let Some(incarnation) = name.to_str().and_then(|name| incarnation(start.job, name))
-            else {
+            let Some(named) = name.to_str().and_then(|name| Named::parse(start.job, name)) else {
                 continue;
             };
-            match fate(incarnation, start) {
-                Fate::Stays => {}
+            match named.fate(start) {
                 Fate::Cut(length) => {
-                    marked = Some(cut(&path, length).map_err(refuse(&path))?);
+                    let length = cut(&path, length).map_err(refuse(&path))?;
+                    there = there.max(named.before + length);
                 }
                 Fate::Removed => fs::remove_file(&path).map_err(refuse(&path))?,
                 Fate::SetAside => set_aside(&path).map_err(refuse(&path))?,
             }
         }
-        if marked.unwrap_or(0) < start.length {
-            let (path, there) = (folder.join(name(start.job, start.marked_by)), marked.unwrap_or(0));
-            let (path, length) = (path.display(), start.length);
-            log::warn!("dead letters up to the mark are missing here: path={path} length={there} marked={length}");
+        if there < start.length {
+            let (folder, marked) = (folder.display(), start.length);
+            log::warn!(
+                "dead letters up to the mark are missing here: path={folder} length={there} \
+                 marked={marked}"
+            );
         }
         sync_folder(folder).map_err(refuse(folder))?;
-        let path = folder.join(name(start.job, start.incarnation));
-        // Where the same incarnation begins again, it goes on behind what it has marked.
-        let goes_on = start.marked_by == start.incarnation;
-        let length = marked.filter(|_| goes_on).unwrap_or(0);
-        Ok(Files { folder: folder.to_owned(), path, length, file: None })
+        let before = start.length;
+        let named = Named { incarnation: start.incarnation, before };
+        let path = folder.join(named.name(start.job));
+        Ok(Files { folder: folder.to_owned(), path, before, length: 0, file: None })
     }
 
-    /// Writes letters behind those that are there, and syncs; returns the length of the file then.
+    /// Writes letters behind those that are there, and syncs; returns the length of all together then.
     pub fn keep(&mut self, letters: &[DeadLetter], stop: &Stop) -> Result<u64, Ended<Error>> {
         if !letters.is_empty() {
             // What a failed attempt has left is cut off by the next one.
@@ -113,7 +128,7 @@ impl Files {
                 })
             })?;
         }
-        Ok(self.length)
+        Ok(self.before + self.length)
     }
 
     fn append(&mut self, letters: &[DeadLetter]) -> io::Result<u64> {
@@ -175,7 +190,7 @@ fn set_aside(path: &Path) -> io::Result<()> {
     fs::rename(path, aside(nth))?;
     let (path, to) = (path.display(), aside(nth));
     log::warn!(
-        "dead letters of a ledger that is no more are set aside: path={path} to={}",
+        "dead letters that the ledger does not know are set aside: path={path} to={}",
         to.display()
     );
     Ok(())
@@ -198,8 +213,12 @@ mod tests {
     }
 
     /// A start of the job `a.b`.
-    fn start(incarnation: u64, marked_by: u64, length: u64) -> Start<'static> {
-        Start { job: "a.b", incarnation, marked_by, length }
+    fn start(incarnation: u64, length: u64) -> Start<'static> {
+        Start { job: "a.b", incarnation, length }
+    }
+
+    fn begin(folder: &tempfile::TempDir, incarnation: u64, length: u64) -> Files {
+        Files::begin(folder.path(), start(incarnation, length)).unwrap()
     }
 
     fn kept(files: &mut Files, places: &[&str]) -> u64 {
@@ -207,8 +226,13 @@ mod tests {
         files.keep(&letters, &Stop::default()).unwrap()
     }
 
+    /// The line of a letter that [`kept`] writes, 13 bytes.
+    fn line(place: &str) -> String {
+        format!("{place}\tnot_json\tx\n")
+    }
+
     /// All names in a folder, each with what stands there.
-    fn all(folder: &Path) -> Vec<(String, String)> {
+    fn all(folder: &tempfile::TempDir) -> Vec<(String, String)> {
         let mut all: Vec<_> = fs::read_dir(folder)
             .unwrap()
             .map(|entry| {
@@ -221,17 +245,21 @@ mod tests {
         all
     }
 
+    fn owned(all: &[(&str, &str)]) -> Vec<(String, String)> {
+        all.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    }
+
     #[test]
     fn letters_stand_a_line_each_as_export_writes_them() {
         let folder = tempfile::tempdir().unwrap();
-        let mut files = Files::begin(folder.path(), start(12, 0, 0)).unwrap();
+        let mut files = begin(&folder, 12, 0);
         let letters = [letter("click-trace/3/42", b"a\tb\xff"), letter("l\n:1", b"")];
         let stop = Stop::default();
         assert_eq!(files.keep(&[], &stop).unwrap(), 0);
-        assert!(all(folder.path()).is_empty(), "without a letter there is no file");
+        assert!(all(&folder).is_empty(), "without a letter there is no file");
         let length = files.keep(&letters, &stop).unwrap();
         let lines = "click-trace/3/42\tnot_json\ta\\tb\\xff\nl\\n:1\tnot_json\t\n";
-        assert_eq!(all(folder.path()), [("a.b.000012.tsv".to_owned(), lines.to_owned())]);
+        assert_eq!(all(&folder), owned(&[("a.b.000012.0.tsv", lines)]));
         assert_eq!(length, lines.len() as u64);
         assert_eq!(files.keep(&[], &stop).unwrap(), length);
     }
@@ -239,93 +267,91 @@ mod tests {
     #[test]
     fn a_start_cuts_what_was_not_marked_and_begins_a_file_of_its_own() {
         let folder = tempfile::tempdir().unwrap();
-        let mut first = Files::begin(folder.path(), start(1, 0, 0)).unwrap();
-        let marked = kept(&mut first, &["a"]);
-        kept(&mut first, &["b"]);
-        // It dies. The next one marks nothing, and dies as well.
-        let mut second = Files::begin(folder.path(), start(2, 1, marked)).unwrap();
-        kept(&mut second, &["b", "c"]);
-        let mut third = Files::begin(folder.path(), start(3, 1, marked)).unwrap();
-        kept(&mut third, &["b", "c", "d"]);
-        let line = |place| format!("{place}\tnot_json\tx\n");
-        let expected = [
-            ("a.b.000001.tsv".to_owned(), line("a")),
-            ("a.b.000003.tsv".to_owned(), ["b", "c", "d"].map(line).concat()),
+        let mut first = begin(&folder, 1, 0);
+        assert_eq!(kept(&mut first, &["a"]), 13);
+        assert_eq!(kept(&mut first, &["b"]), 26);
+        // It dies with a marked. The next one marks nothing, and dies as well.
+        assert_eq!(kept(&mut begin(&folder, 2, 13), &["b", "c"]), 39);
+        assert_eq!(kept(&mut begin(&folder, 3, 13), &["b", "c", "d"]), 52);
+        let three = ["b", "c", "d"].map(line).concat();
+        let two = ["b", "c"].map(line).concat();
+        assert_eq!(
+            all(&folder),
+            owned(&[("a.b.000001.0.tsv", &line("a")), ("a.b.000003.13.tsv", &three)])
+        );
+        // Of what the third has kept, b and c were marked. Older files may be taken away.
+        fs::remove_file(folder.path().join("a.b.000001.0.tsv")).unwrap();
+        assert_eq!(kept(&mut begin(&folder, 7, 39), &["d"]), 52);
+        assert_eq!(
+            all(&folder),
+            owned(&[("a.b.000003.13.tsv", &two), ("a.b.000007.39.tsv", &line("d"))])
+        );
+        // A file that is all marked stays as it is.
+        begin(&folder, 8, 52);
+        assert_eq!(all(&folder)[1].1, line("d"));
+    }
+
+    #[test]
+    fn what_dies_before_its_first_mark_leaves_no_letter_to_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        kept(&mut begin(&folder, 1, 0), &["a"]);
+        kept(&mut begin(&folder, 2, 0), &["a"]);
+        let aside = ("a.b.000001.0.tsv.aside-1", &*line("a"));
+        assert_eq!(all(&folder), owned(&[aside, ("a.b.000002.0.tsv", &line("a"))]));
+    }
+
+    #[test]
+    fn letters_that_the_ledger_does_not_know_are_set_aside_and_those_of_other_jobs_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = [
+            "a.b.000001.0.tsv",
+            "a.b.000002.13.tsv",
+            "a.000001.0.tsv",
+            "a.b.c.000001.0.tsv",
+            "a.b.+1.0.tsv",
+            "notes",
         ];
-        assert_eq!(all(folder.path()), expected);
-        // The mark that a third start finds may be its own, of length 0.
-        let fourth = Files::begin(folder.path(), start(4, 3, 0)).unwrap();
-        assert_eq!(fourth.length, 0);
-        assert_eq!(all(folder.path())[1].1, "");
-    }
-
-    #[test]
-    fn what_dies_before_its_first_mark_leaves_nothing_to_the_next_start() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut first = Files::begin(folder.path(), start(1, 0, 0)).unwrap();
-        kept(&mut first, &["a"]);
-        Files::begin(folder.path(), start(2, 0, 0)).unwrap();
-        assert!(all(folder.path()).is_empty());
-    }
-
-    #[test]
-    fn an_incarnation_that_begins_again_goes_on_behind_its_mark() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut files = Files::begin(folder.path(), start(5, 4, 0)).unwrap();
-        let marked = kept(&mut files, &["a"]);
-        kept(&mut files, &["b"]);
-        let mut again = Files::begin(folder.path(), start(5, 5, marked)).unwrap();
-        kept(&mut again, &["c"]);
-        assert_eq!(all(folder.path())[0].1, "a\tnot_json\tx\nc\tnot_json\tx\n");
-    }
-
-    #[test]
-    fn letters_of_a_ledger_that_is_no_more_are_set_aside_and_those_of_other_jobs_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let names = ["a.b.000001.tsv", "a.b.000002.tsv", "a.000001.tsv", "a.b.c.000001.tsv", "notes"];
         for name in names {
             fs::write(folder.path().join(name), name).unwrap();
         }
-        fs::write(folder.path().join("a.b.000001.tsv.aside-1"), "older").unwrap();
-        let mut files = Files::begin(folder.path(), start(1, 0, 0)).unwrap();
-        kept(&mut files, &["new"]);
-        let found = all(folder.path());
+        fs::write(folder.path().join("a.b.000001.0.tsv.aside-1"), "older").unwrap();
+        kept(&mut begin(&folder, 1, 0), &["new"]);
         let expected = [
-            ("a.000001.tsv", "a.000001.tsv"),
-            ("a.b.000001.tsv", "new\tnot_json\tx\n"),
-            ("a.b.000001.tsv.aside-1", "older"),
-            ("a.b.000001.tsv.aside-2", "a.b.000001.tsv"),
-            ("a.b.000002.tsv.aside-1", "a.b.000002.tsv"),
-            ("a.b.c.000001.tsv", "a.b.c.000001.tsv"),
+            ("a.000001.0.tsv", "a.000001.0.tsv"),
+            ("a.b.+1.0.tsv", "a.b.+1.0.tsv"),
+            ("a.b.000001.0.tsv", &line("new")),
+            ("a.b.000001.0.tsv.aside-1", "older"),
+            ("a.b.000001.0.tsv.aside-2", "a.b.000001.0.tsv"),
+            ("a.b.000002.13.tsv.aside-1", "a.b.000002.13.tsv"),
+            ("a.b.c.000001.0.tsv", "a.b.c.000001.0.tsv"),
             ("notes", "notes"),
         ];
-        assert_eq!(found, expected.map(|(name, text)| (name.to_owned(), text.to_owned())));
+        assert_eq!(all(&folder), owned(&expected));
     }
 
     #[test]
-    fn fates_are_told_by_three_numbers() {
-        use Fate::{Cut, Removed, SetAside, Stays};
-        for (marked_by, this, fates) in [
-            (0, 1, [SetAside, SetAside, SetAside, SetAside]),
-            (0, 3, [Removed, Removed, SetAside, SetAside]),
-            (1, 2, [Cut(7), SetAside, SetAside, SetAside]),
-            (1, 4, [Cut(7), Removed, Removed, SetAside]),
-            (3, 4, [Stays, Stays, Cut(7), SetAside]),
-            (3, 3, [Stays, Stays, Cut(7), SetAside]),
-        ] {
-            let found = [1, 2, 3, 4].map(|n| fate(n, start(this, marked_by, 7)));
-            assert_eq!(found, fates, "marked by {marked_by}, this {this}");
-        }
+    fn a_fate_is_told_by_the_numbers_in_the_name() {
+        use Fate::{Cut, Removed, SetAside};
+        let fates = |this, length| {
+            let files = [(1, 0), (2, 50), (3, 50), (4, 80)];
+            files.map(|(incarnation, before)| {
+                Named { incarnation, before }.fate(start(this, length))
+            })
+        };
+        assert_eq!(fates(5, 80), [Cut(80), Cut(30), Cut(30), Removed]);
+        assert_eq!(fates(5, 81), [Cut(81), Cut(31), Cut(31), Cut(1)]);
+        assert_eq!(fates(5, 50), [Cut(50), Removed, Removed, Removed]);
+        // A ledger that went back: what it took for the numbers to come is not its.
+        assert_eq!(fates(3, 50), [Cut(50), Removed, SetAside, SetAside]);
+        assert_eq!(fates(5, 0), [SetAside; 4]);
+        assert_eq!(fates(1, 0), [SetAside; 4]);
     }
 
     #[test]
     fn missing_letters_are_no_reason_not_to_start() {
         let folder = tempfile::tempdir().unwrap();
-        let moved = folder.path().join("moved");
-        let mut files = Files::begin(&moved, start(3, 2, 1000)).unwrap();
-        assert_eq!(kept(&mut files, &["a"]), 13);
-        fs::write(moved.join("a.b.000003.tsv"), "short").unwrap();
-        let mut files = Files::begin(&moved, start(4, 3, 13)).unwrap();
-        assert_eq!(kept(&mut files, &["b"]), 13);
+        assert_eq!(kept(&mut begin(&folder, 3, 1000), &["a"]), 1013);
+        fs::write(folder.path().join("a.b.000003.1000.tsv"), "short").unwrap();
+        assert_eq!(kept(&mut begin(&folder, 4, 1013), &["b"]), 1026);
     }
 }

@@ -30,6 +30,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub(super) struct Topic {
     name: String,
     client: ClientConfig,
+    /// Of the files, if there were such before: the mark goes on keeping it.
+    length: u64,
     /// Made with the first letter, when the topic is looked for; and anew when the client has given up.
     sender: Option<(ThreadedProducer<Reports>, Receiver<Report>)>,
 }
@@ -72,7 +74,7 @@ struct Sending<'a> {
 }
 
 impl Topic {
-    pub fn new(name: &str, kafka: &ClientConfig) -> Result<Topic, Error> {
+    pub fn new(name: &str, kafka: &ClientConfig, length: u64) -> Result<Topic, Error> {
         let name = name.to_owned();
         let mut client = kafka.clone();
         if client.get("bootstrap.servers").is_none() && client.get("metadata.broker.list").is_none() {
@@ -90,18 +92,18 @@ impl Topic {
             .set("message.max.bytes", "2097152")
             // The epochs in flight hold the letters already.
             .set("queue.buffering.max.kbytes", "16384");
-        Ok(Topic { name, client, sender: None })
+        Ok(Topic { name, client, length, sender: None })
     }
 
     /// Sends letters, and waits until all are acknowledged.
-    pub fn keep(&mut self, letters: &[DeadLetter], stop: &Stop) -> Result<(), Ended<Error>> {
-        let (open, cut) = ((0..letters.len()).collect(), BTreeSet::new());
-        let mut sending = Sending { letters, open, cut };
-        if letters.is_empty() {
-            return Ok(());
+    pub fn keep(&mut self, letters: &[DeadLetter], stop: &Stop) -> Result<u64, Ended<Error>> {
+        if !letters.is_empty() {
+            let (open, cut) = ((0..letters.len()).collect(), BTreeSet::new());
+            let mut sending = Sending { letters, open, cut };
+            // Sent again, a letter stands there twice, under the same key: that is what is promised.
+            retry::persist(stop, Peer::Kafka, "dead letters", |_| self.send(&mut sending, stop))?;
         }
-        // Sent again, a letter stands there twice, under the same key: that is what is promised.
-        retry::persist(stop, Peer::Kafka, "dead letters", |_| self.send(&mut sending, stop))
+        Ok(self.length)
     }
 
     /// Sends all that is open, once; letters that are too large a second time, cut.
