@@ -100,8 +100,7 @@ struct Url<'a> {
 impl Url<'_> {
     fn parse(url: &Path) -> io::Result<Url<'_>> {
         let text = url.to_str().and_then(|url| url.strip_prefix(SCHEME));
-        let text =
-            text.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, Error::Url))?;
+        let text = text.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, Error::Url))?;
         let (host, path) = text.split_at(text.find('/').unwrap_or(text.len()));
         let trimmed = path.trim_end_matches('/');
         Ok(Url { host, path: if trimmed.is_empty() { "/" } else { trimmed } })

@@ -57,8 +57,7 @@ impl Server {
     /// If nobody can listen there, or the system has no room for a thread.
     pub fn start(address: &Address, health: Health) -> Result<Server, Error> {
         let refuse = |source| Error::Listen { address: address.clone(), source };
-        let listener =
-            TcpListener::bind((address.host.as_str(), address.port)).map_err(refuse)?;
+        let listener = TcpListener::bind((address.host.as_str(), address.port)).map_err(refuse)?;
         listener.set_nonblocking(true).map_err(refuse)?;
         let bound = listener.local_addr().map_err(refuse)?;
         let runtime = tokio::runtime::Builder::new_current_thread()

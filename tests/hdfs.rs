@@ -124,7 +124,8 @@ fn files_there_are_replayed_to_the_bytes_of_the_same_files_here() {
         );
     }
     // A place is the file as given, joined with the folder.
-    let letters = |exported: &Exported| String::from_utf8(exported.file("dead_letters.tsv").to_vec());
+    let letters =
+        |exported: &Exported| String::from_utf8(exported.file("dead_letters.tsv").to_vec());
     let (found, expected) = (letters(&found).unwrap(), letters(&expected).unwrap());
     assert!(found.contains(&there.url("logs/2019-04-11/b.log.gz:")), "{found}");
     assert_eq!(found.replace(&there.url(""), ""), expected);
@@ -188,9 +189,13 @@ fn globs_are_sorted_and_unfinished_files_are_skipped_and_named() {
     let outcome = replay(&place, &[glob]);
     assert!(outcome.log.contains(&format!("skipped: path={}", there.url("d/a.log.tmp"))));
     let outcome = replay(&place, &[there.url("d")]);
-    assert!(outcome.log.contains(&format!("skipped: path={}", there.url("d/_logs"))), "{outcome:?}");
+    assert!(
+        outcome.log.contains(&format!("skipped: path={}", there.url("d/_logs"))),
+        "{outcome:?}"
+    );
     let letters = place.export();
-    let places: Vec<_> = letters.rows("dead_letters.tsv").iter().map(|row| row[0].to_owned()).collect();
+    let places: Vec<_> =
+        letters.rows("dead_letters.tsv").iter().map(|row| row[0].to_owned()).collect();
     assert_eq!(places, [there.url("d/a.log:1"), there.url("d/b.log:1")]);
     let none = there.url("none*");
     place.run(&format!("replay {none} --store s")).refused(1, &["no file matches", &none]);
@@ -202,7 +207,8 @@ fn a_file_that_is_being_written_is_named_and_read_when_it_is_closed() {
     let urls = [there.url("l"), there.url("l/open.log")];
     there.write("l/closed.log", &clicks(0..10));
     let mut open = there.begin("l/open.log", &clicks(10..20), WriteOptions::default());
-    let skipped = format!("skipped: path={} reason=it is still being written", there.url("l/open.log"));
+    let skipped =
+        format!("skipped: path={} reason=it is still being written", there.url("l/open.log"));
     let outcome = replay(&place, &urls);
     assert!(outcome.log.contains(&skipped), "{outcome:?}");
     assert_eq!(hits(&place), 10);

@@ -19,7 +19,8 @@ use serde_json::Value;
 use testing::folder;
 
 fn serve(health: &Health) -> Server {
-    let config = Config::load(None, &["http.listen=127.0.0.1:1".to_owned()], Need::Nothing).unwrap();
+    let config =
+        Config::load(None, &["http.listen=127.0.0.1:1".to_owned()], Need::Nothing).unwrap();
     let address = online_recall::config::Address { port: 0, ..config.listen };
     Server::start(&address, health.clone()).unwrap()
 }

@@ -83,7 +83,8 @@ impl Disk {
     fn mount(place: &Path) -> Option<Disk> {
         let at = place.join("disk");
         fs::create_dir(&at).unwrap();
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(&at);
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(&at);
         let mounted = { mount }.output().is_ok_and(|output| output.status.success());
         if !mounted {
             eprintln!("SKIPPED: a full disk cannot be tested here, since mount needs root");
@@ -106,10 +107,8 @@ fn on_a_full_disk_epochs_wait_and_nothing_half_written_is_left() {
     fs::write(&filler, vec![0; 256 << 10]).unwrap();
     let path = disk.0.join("letters");
     let kafka = ClientConfig::new();
-    let kept = Kept::begin(
-        &config::DeadLetters::Folder(path.to_str().unwrap().to_owned().into()),
-        &kafka,
-    );
+    let kept =
+        Kept::begin(&config::DeadLetters::Folder(path.to_str().unwrap().to_owned().into()), &kafka);
     kept.keep(1, &[letter("t/0/1", b"small")]);
     let first = kept.heard(1);
     let large: Vec<_> = (0..3).map(|n| letter(&format!("t/0/{n}"), &[b'x'; 120 << 10])).collect();
@@ -164,7 +163,12 @@ fn read(kafka: &ClientConfig, topic: &str, count: usize) -> Vec<Sent> {
             header.map(|header| text(header.value.unwrap()))
         };
         let value = message.payload().unwrap_or_default().to_owned();
-        found.insert((text(message.key().unwrap()), value, header("reason").unwrap(), header("length")));
+        found.insert((
+            text(message.key().unwrap()),
+            value,
+            header("reason").unwrap(),
+            header("length"),
+        ));
     }
     found.into_iter().collect()
 }

@@ -116,9 +116,7 @@ impl Flight {
     }
 
     fn is_done(&self) -> bool {
-        self.counted == Asked::Durable
-            && self.letters.is_some()
-            && self.recalled == Asked::Durable
+        self.counted == Asked::Durable && self.letters.is_some() && self.recalled == Asked::Durable
     }
 }
 

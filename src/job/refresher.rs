@@ -50,12 +50,7 @@ impl Refresher {
     }
 
     /// Reads the table, and again as often as the job says, until it stops.
-    pub(super) fn run(
-        &self,
-        tables: &dyn Tables,
-        job: &Job,
-        failure: &Failure,
-    ) {
+    pub(super) fn run(&self, tables: &dyn Tables, job: &Job, failure: &Failure) {
         let Job { settings, refresh: every, stop, health, .. } = job;
         let mut known = Known::default();
         loop {

@@ -107,7 +107,8 @@ impl Faulty for Error {
         match self {
             Error::Write { .. } | Error::Stopped => Fault::Retry,
             Error::Send {
-                source: KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_), ..
+                source: KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_),
+                ..
             } => Fault::Fatal,
             Error::Send { .. } => Fault::Unknown,
             _ => Fault::Fatal,
@@ -141,7 +142,9 @@ impl DeadLetters {
             config::DeadLetters::Folder(path) => {
                 Target::Files(Files::begin(path.as_str().as_ref(), start)?)
             }
-            config::DeadLetters::Topic(topic) => Target::Topic(Topic::new(topic.as_str(), kafka, start.length)?),
+            config::DeadLetters::Topic(topic) => {
+                Target::Topic(Topic::new(topic.as_str(), kafka, start.length)?)
+            }
         };
         // Bounded by the epochs in flight, and the bytes of records in them.
         let (epochs, waiting) = crossbeam_channel::unbounded();

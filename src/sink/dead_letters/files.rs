@@ -135,7 +135,8 @@ impl Files {
         let file = match &mut self.file {
             Some(file) => file,
             none => {
-                let file = File::options().create(true).truncate(false).write(true).open(&self.path)?;
+                let file =
+                    File::options().create(true).truncate(false).write(true).open(&self.path)?;
                 file.set_len(self.length)?;
                 file.sync_all()?;
                 sync_folder(&self.folder)?;

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
-use rdkafka::ClientConfig;
 
 use super::Error;
 use crate::decode::KEPT_OF_TOO_LONG;
@@ -77,7 +77,8 @@ impl Topic {
     pub fn new(name: &str, kafka: &ClientConfig, length: u64) -> Result<Topic, Error> {
         let name = name.to_owned();
         let mut client = kafka.clone();
-        if client.get("bootstrap.servers").is_none() && client.get("metadata.broker.list").is_none() {
+        if client.get("bootstrap.servers").is_none() && client.get("metadata.broker.list").is_none()
+        {
             return Err(Error::NoKafka { topic: name });
         }
         // Other names of what is set here.

@@ -332,9 +332,8 @@ mod tests {
         assert!(error.to_string().ends_with("b.log"), "{error}");
         std::os::unix::fs::symlink("nowhere", root.path().join("link.log")).unwrap();
         let folder = PathBuf::from(root.path());
-        let found = |argument: PathBuf| {
-            files(&[argument], |_| false, &Hdfs::default(), &mut Vec::new())
-        };
+        let found =
+            |argument: PathBuf| files(&[argument], |_| false, &Hdfs::default(), &mut Vec::new());
         let error = found(folder).unwrap_err();
         assert!(error.to_string().ends_with("link.log"), "{error}");
         let bytes = std::ffi::OsString::from_vec(b"\xff*".to_vec());

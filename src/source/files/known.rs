@@ -48,11 +48,7 @@ impl Known {
     /// A path that is not known is a known file nevertheless if that very file stands there (a link,
     /// another spelling), or if it begins like one whose path is gone. The files of a run are asked
     /// for one after the other: a known file that one of them has become is not found again.
-    pub fn open(
-        &mut self,
-        path: &Path,
-        hdfs: &Hdfs,
-    ) -> Result<(Opened, Option<Entry>), Error> {
+    pub fn open(&mut self, path: &Path, hdfs: &Hdfs) -> Result<(Opened, Option<Entry>), Error> {
         let name = path.as_os_str().as_bytes();
         if let Some(position) = self.positions.remove(name) {
             let opened = Opened::at(path, Some(&position), hdfs)
