@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::Sender;
 use dataflows::{Article, Ask, Epoch, History, Recall, Settings};
+use online_recall::health::Health;
 use online_recall::job::{Job, Rooms, Standing};
 use online_recall::ledger::{Binding, Dates};
 use online_recall::outside::{Done, Outside, Told};
@@ -61,6 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         dates: Dates::at(TIME, 0),
         undated: Some(TIME),
         records: Arc::default(),
+        health: Health::default(),
         stop: Stop::default(),
     };
     let figures = Arc::new(Mutex::new(Figures::default()));

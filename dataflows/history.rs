@@ -41,6 +41,17 @@ const CHUNK: usize = 4096;
 /// A history is too old when so many generations have begun since the one it was answered in.
 pub const GENERATIONS: u16 = 8;
 
+/// What the histories in memory have been good for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cached {
+    /// The cells that are held.
+    pub cells: u64,
+    /// How many candidates found their cell known, or asked for already.
+    pub hits: u64,
+    /// How many had to ask.
+    pub misses: u64,
+}
+
 /// Where a cell stands among the [`Histories`]; valid while an open epoch touches it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Slot(u32);
@@ -56,6 +67,8 @@ pub(crate) struct Histories {
     receipts: BTreeMap<(Slot, Epoch), Vec<Article>>,
     /// The generation that now begins to be answered in.
     generation: Rc<cell::Cell<u16>>,
+    /// What was told of all this.
+    cached: Rc<cell::Cell<Cached>>,
     /// What all cells take together, in bytes.
     bytes: usize,
     /// How much they may take before some are dropped.
@@ -118,7 +131,11 @@ const IDLE: u32 = u32::MAX;
 impl Histories {
     /// Makes room for histories of `capacity` bytes; more only while epochs that are not durable hold
     /// them.
-    pub(crate) fn new(capacity: usize, generation: Rc<cell::Cell<u16>>) -> Histories {
+    pub(crate) fn new(
+        capacity: usize,
+        generation: Rc<cell::Cell<u16>>,
+        cached: Rc<cell::Cell<Cached>>,
+    ) -> Histories {
         Histories {
             table: HashTable::new(),
             chunks: Vec::new(),
@@ -126,6 +143,7 @@ impl Histories {
             long: HashMap::default(),
             receipts: BTreeMap::new(),
             generation,
+            cached,
             bytes: 0,
             capacity,
             hand: 0,
@@ -229,6 +247,16 @@ impl Histories {
         let after = entry.bytes();
         self.bytes += after - before;
         self.index_if_long(slot);
+    }
+
+    /// Counts the candidates of an epoch, of which so many had to ask.
+    pub(crate) fn count(&self, candidates: usize, asked: usize) {
+        let Cached { hits, misses, .. } = self.cached.get();
+        self.cached.set(Cached {
+            cells: self.table.len() as u64,
+            hits: hits + (candidates - asked) as u64,
+            misses: misses + asked as u64,
+        });
     }
 
     /// Whether epochs that are run again have left anything that was not taken yet.

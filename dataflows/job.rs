@@ -10,7 +10,7 @@ use timely::dataflow::operators::{Input, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle, StreamVec};
 use timely::worker::Worker;
 
-use crate::history::Histories;
+use crate::history::{Cached, Histories};
 use crate::hot::hot;
 use crate::new_article::new_article;
 use crate::recall::recall;
@@ -50,6 +50,8 @@ pub struct Outputs {
     pub counted: ProbeHandle<Epoch>,
     /// Where `recalls` stands, likewise.
     pub recalled: ProbeHandle<Epoch>,
+    /// What the histories that this worker holds have been good for.
+    pub cached: Rc<Cell<Cached>>,
 }
 
 /// What has come out of a dataflow on this worker, by epoch.
@@ -111,6 +113,7 @@ pub fn build(worker: &mut Worker, settings: &Settings, history_bytes: usize) -> 
             asks: Outbox::new(),
             counted: ProbeHandle::new(),
             recalled: ProbeHandle::new(),
+            cached: Rc::default(),
         };
         if settings.hot {
             let hot = hot(hit_stream.clone(), settings.weights);
@@ -121,7 +124,8 @@ pub fn build(worker: &mut Worker, settings: &Settings, history_bytes: usize) -> 
         }
         if settings.recall {
             let candidates = lookup(hit_stream, similar(row_stream));
-            let histories = Histories::new(history_bytes, Rc::clone(&generation));
+            let cached = Rc::clone(&outputs.cached);
+            let histories = Histories::new(history_bytes, Rc::clone(&generation), cached);
             let (recalls, asks) = recall(candidates, history_stream, histories);
             outputs.recalls.collect(recalls, "recall: out", &outputs.recalled);
             outputs.asks.collect(asks, "recall: asks", &outputs.recalled);

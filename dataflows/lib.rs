@@ -30,7 +30,7 @@ mod similar;
 mod site;
 
 pub use epoch::Epoch;
-pub use history::GENERATIONS;
+pub use history::{Cached, GENERATIONS};
 pub use job::{Inputs, Outbox, Outputs, build};
 pub use model::{
     Action, Article, Ask, Cell, Channel, History, Hit, HotIncrement, Neighbours, NewArticle, Order,

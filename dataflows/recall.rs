@@ -118,12 +118,14 @@ impl Open {
         let mut unknown = Vec::new();
         let mut slots = Vec::with_capacity(self.candidates.len());
         let mut glances = Vec::with_capacity(GLANCES);
+        let mut asked = 0;
         let mut session = asks.session(&self.ask);
         for some in self.candidates.chunks(GLANCES) {
             histories.glance(some.iter().map(|candidates| &candidates.cell), &mut glances);
             for (Candidates { cell, .. }, glance) in some.iter().zip(glances.drain(..)) {
                 let (slot, touched) = histories.touch(cell, glance, epoch);
                 if touched == Touched::New {
+                    asked += 1;
                     session.give(Ask { cell: cell.clone(), ticket: slot.ticket() });
                 }
                 if touched != Touched::Known {
@@ -132,6 +134,7 @@ impl Open {
                 slots.push(slot);
             }
         }
+        histories.count(self.candidates.len(), asked);
         Complete { recall: self.recall, candidates: self.candidates, slots, unknown }
     }
 }

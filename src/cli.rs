@@ -51,11 +51,12 @@ pub enum Command {
   online-recall replay logs/ 'old/*.log.gz' --articles new-article.log \\
       --similar similar.tsv --store ./store -w 2
   zcat dump.gz | online-recall replay - --store ./store --at 2019-04-11T00:00:00+08:00
+  online-recall replay hdfs://nameservice/flume/2019-04-10 --store ./store
 
 A line may begin with the timestamp that Kafka's console consumer prints (CreateTime:MILLISECONDS<tab>).
 A folder means its files, recursively; names that begin with `.` or `_` or end with `.tmp` are skipped.")]
 pub struct Replay {
-    /// Files of clicks: plain or .gz, folders, globs, or `-` for standard input.
+    /// Files of clicks: plain or .gz, folders, globs, URLs hdfs://, or `-` for standard input.
     #[arg(value_name = "CLICKS")]
     pub clicks: Vec<OsString>,
     /// A file of new articles, `CHANNEL,ARTICLE` a line, likewise; may be repeated.

@@ -27,9 +27,10 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use dataflows::{Epoch, Recall, Settings};
 
+use crate::health::Health;
 use crate::ledger::{Binding, Dates, Mark, Names};
 use crate::outside::{Outside, Told};
-use crate::retry::Stop;
+use crate::retry::{self, Stop};
 use crate::sink::{DeadLetter, Failed, Scores, Totals};
 use crate::source::{Cut, Feed};
 use crate::tables::Tables;
@@ -62,6 +63,8 @@ pub struct Job {
     pub undated: Option<u64>,
     /// Counts the records of the epochs that are done, for whoever watches.
     pub records: Arc<AtomicU64>,
+    /// Hears that the table of similar articles was read, and of the first failure.
+    pub health: Health,
     /// Ends every wait.
     pub stop: Stop,
 }
@@ -138,6 +141,7 @@ pub enum Error {
 /// Where the first failure is kept; it stops the job.
 struct Failure {
     first: Mutex<Option<Error>>,
+    health: Health,
     feed: Arc<Feed>,
     stop: Stop,
 }
@@ -151,6 +155,7 @@ impl Failure {
     }
 
     fn keep(&self, error: Error) {
+        self.health.failed(retry::chain(&error));
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         first.get_or_insert(error);
     }
@@ -179,7 +184,8 @@ impl Job {
         let Rooms { tables, outside: (outside, told), feed: (feed, cuts) } = rooms;
         let Standing { mark, bound } = standing;
         let (first, stop) = (Mutex::new(None), self.stop.clone());
-        let failure = Arc::new(Failure { first, feed: Arc::clone(&feed), stop });
+        let (health, told_feed) = (self.health.clone(), Arc::clone(&feed));
+        let failure = Arc::new(Failure { first, health, feed: told_feed, stop });
         let (shares_in, shares) = crossbeam_channel::unbounded();
         let start = mark.epoch.next();
         let loaders = Arc::new(Loaders::new(self.workers));
@@ -208,8 +214,10 @@ impl Job {
             if self.settings.recall {
                 let (refresher, tables, failure) = (&refresher, &tables, &failure);
                 spawn(threads, "refresher", move || {
-                    refresher.run(&**tables, &self.settings, self.refresh, &self.stop, failure);
+                    refresher.run(&**tables, self, failure);
                 });
+            } else {
+                self.health.table_read();
             }
             spawn(threads, "source", {
                 let (feed, failure) = (&feed, &failure);

@@ -18,9 +18,9 @@
 //! - [`tables`]: neighbours and history, read;
 //! - [`sink`]: what makes an epoch's effects durable;
 //! - [`store`]: the embedded database, in place of the live servers;
-//! - [`kafka`]: Kafka's clients;
+//! - [`kafka`]: Kafka's clients; [`hdfs`]: Hadoop's files;
 //! - [`retry`]: waiting for servers that are away;
-//! - [`metrics`]: the numbers to watch;
+//! - [`metrics`]: the numbers to watch; [`health`]: whether the job is well; [`http`]: both, asked for;
 //! - [`failpoint`]: where crash tests stop the process;
 //! - [`text`]: the formats of text that more than one room reads or writes.
 
@@ -29,6 +29,9 @@ pub mod command;
 pub mod config;
 pub mod decode;
 pub mod failpoint;
+pub mod hdfs;
+pub mod health;
+pub mod http;
 pub mod job;
 pub mod kafka;
 pub mod ledger;

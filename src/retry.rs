@@ -35,15 +35,21 @@ pub enum Peer {
     Hbase,
     /// The server or Cluster.
     Redis,
+    /// The disk that dead letters are written to.
+    Disk,
 }
 
 impl Peer {
+    /// Every peer.
+    pub const ALL: [Peer; 4] = [Peer::Kafka, Peer::Hbase, Peer::Redis, Peer::Disk];
+
     /// Its name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Peer::Kafka => "kafka",
             Peer::Hbase => "hbase",
             Peer::Redis => "redis",
+            Peer::Disk => "disk",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What makes an epoch's effects durable outside; the contract stands in [`crate::outside`].
 
+pub mod dead_letters;
 mod embedded;
 
 use std::error::Error;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::decode::Reason;
 use crate::source::Topic;
 
+pub use dead_letters::DeadLetters;
 pub use embedded::Embedded;
 
 /// Why something outside could not be read or written.

@@ -172,7 +172,6 @@ fn files_that_cannot_be_read_are_named() {
     place.run("replay a.log --articles gone --store s").refused(1, &["gone"]);
     place.run("replay a.log --similar gone.tsv --store s").refused(1, &["gone.tsv"]);
     place.run("replay - - --store s").refused(1, &["given twice"]);
-    place.run("replay hdfs://n:1/a --store s").refused(1, &["hdfs://n:1/a", "later version"]);
 }
 
 #[test]

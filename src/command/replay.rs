@@ -15,6 +15,7 @@ use signal_hook::iterator::Signals;
 use super::{Error, Settled, date};
 use crate::cli;
 use crate::decode::Reason;
+use crate::health::Health;
 use crate::job::{Job, Rooms, Standing};
 use crate::ledger::{Dates, Mark};
 use crate::retry::Stop;
@@ -69,6 +70,7 @@ pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
         dates: Dates::at(time, mark.time),
         undated: Some(time),
         records: Arc::default(),
+        health: Health::default(),
         stop: Stop::default(),
     };
     let (cut, cuts) = crossbeam_channel::unbounded();

@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, never, select};
 use dataflows::{Epoch, Recall, Settings};
 
 use super::{Counted, Error, Failure, Part, Share};
 use crate::ledger::{Binding, Dates, Mark, Names};
+use crate::metrics::{self, Stage};
 use crate::outside::{Done, Outside, ScoreKey, Told};
 use crate::sink::{DeadLetter, Failed, Scores, Totals};
-use crate::source::{Cut, Feed};
+use crate::source::{Cut, Feed, Topic};
 
 /// Binds what is cut, hands out what is computed, and moves the mark.
 pub(super) struct Committer<O> {
@@ -69,11 +71,14 @@ fn append<T>(all: &mut Vec<T>, mut more: Vec<T>) {
 /// An epoch that is cut and not marked.
 struct Flight {
     binding: Arc<Binding>,
+    cut: Instant,
     shares: Shares,
     bound: bool,
+    /// The workers have computed all of it.
+    computed: bool,
     counted: Asked,
     recalled: Asked,
-    keys: Option<Vec<ScoreKey>>,
+    keys: Vec<ScoreKey>,
     letters: Option<u64>,
 }
 
@@ -81,26 +86,37 @@ struct Flight {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
     NotYet,
-    /// The outside was asked for it.
-    For,
+    /// The outside was asked for it then.
+    For(Instant),
     Durable,
+}
+
+impl Asked {
+    /// Notes that it is durable.
+    fn done(&mut self, stage: Stage) {
+        if let Asked::For(then) = std::mem::replace(self, Asked::Durable) {
+            metrics::stage(stage, then.elapsed());
+        }
+    }
 }
 
 impl Flight {
     fn new(binding: Binding, bound: bool) -> Flight {
         Flight {
             binding: Arc::new(binding),
+            cut: Instant::now(),
             shares: Shares::default(),
             bound,
+            computed: false,
             counted: Asked::NotYet,
             recalled: Asked::NotYet,
-            keys: None,
+            keys: Vec::new(),
             letters: None,
         }
     }
 
     fn is_done(&self) -> bool {
-        self.keys.is_some() && self.letters.is_some() && self.recalled == Asked::Durable
+        self.counted == Asked::Durable && self.letters.is_some() && self.recalled == Asked::Durable
     }
 }
 
@@ -191,23 +207,35 @@ impl<O: Outside> Committer<O> {
                 flight
             }
         };
+        metrics::cut(cut.epoch);
         flight.shares = open.early.remove(&cut.epoch).unwrap_or_default();
         open.flights.push_back(flight);
+        metrics::mark(self.mark.epoch, open.in_flight());
     }
 
     fn hear(&mut self, told: Told, open: &mut Open) -> Result<(), Ended> {
         match told {
-            Told::Bound(epoch) => open.flight(epoch).bound = true,
-            Told::Scored(epoch, keys) => open.flight(epoch).keys = Some(keys),
-            Told::Recalled(epoch) => open.flight(epoch).recalled = Asked::Durable,
+            Told::Bound(epoch) => {
+                let flight = open.flight(epoch);
+                flight.bound = true;
+                metrics::stage(Stage::Bind, flight.cut.elapsed());
+            }
+            Told::Scored(epoch, keys) => {
+                let flight = open.flight(epoch);
+                flight.keys = keys;
+                flight.counted.done(Stage::Scores);
+            }
+            Told::Recalled(epoch) => open.flight(epoch).recalled.done(Stage::Recalls),
             Told::Kept(epoch, length) => open.flight(epoch).letters = Some(length),
             Told::Marked(epoch) => {
-                let mark = open.marks.pop_front().filter(|mark| mark.epoch == epoch);
-                let mark = mark.expect("the mark passes epoch after epoch");
+                let mark = open.marks.pop_front().filter(|(mark, _)| mark.epoch == epoch);
+                let (mark, asked) = mark.expect("the mark passes epoch after epoch");
+                metrics::stage(Stage::Mark, asked.elapsed());
                 let records = mark.totals.records() - self.mark.totals.records();
                 self.records.fetch_add(records, Ordering::Relaxed);
                 self.mark = mark;
                 self.feed.marked(epoch);
+                metrics::mark(epoch, open.in_flight());
             }
             Told::Failed(failed) => return Err(Ended::Failed(failed)),
             Told::Stopped => return Err(Ended::Stopped),
@@ -219,13 +247,23 @@ impl<O: Outside> Committer<O> {
     fn go_on(&mut self, open: &mut Open) {
         let workers = self.workers;
         for flight in &mut open.flights {
+            let Shares { counted, recalled, .. } = flight.shares;
+            if !flight.computed && counted == workers && recalled == workers {
+                flight.computed = true;
+                metrics::stage(Stage::Compute, flight.cut.elapsed());
+            }
+        }
+        for flight in &mut open.flights {
             if flight.counted != Asked::NotYet {
                 continue;
             }
             if !flight.bound || flight.shares.counted < workers {
                 break;
             }
-            flight.counted = Asked::For;
+            flight.counted = Asked::For(Instant::now());
+            let of_articles = |letter: &&DeadLetter| letter.topic == Topic::Articles;
+            let of_articles = flight.shares.letters.iter().filter(of_articles).count() as u64;
+            metrics::records(&flight.shares.totals, of_articles);
             let scores = std::mem::take(&mut flight.shares.scores);
             self.outside.scores(&flight.binding, scores);
             let letters = std::mem::take(&mut flight.shares.letters);
@@ -238,17 +276,17 @@ impl<O: Outside> Committer<O> {
             if !flight.bound || flight.shares.recalled < workers {
                 break;
             }
-            flight.recalled = Asked::For;
+            flight.recalled = Asked::For(Instant::now());
             let recalls = std::mem::take(&mut flight.shares.recalls);
             self.outside.recalls(&flight.binding, recalls);
         }
         while let Some(flight) = open.flights.pop_front_if(|flight| flight.is_done()) {
-            let mut totals = open.marks.back().map_or(self.mark.totals, |mark| mark.totals);
+            let mut totals = open.marks.back().map_or(self.mark.totals, |(mark, _)| mark.totals);
             totals += flight.shares.totals;
             let mark = Mark { epoch: flight.binding.epoch, time: flight.binding.time, totals };
-            open.marks.push_back(mark.clone());
+            open.marks.push_back((mark.clone(), Instant::now()));
             let Flight { binding, keys, letters, .. } = flight;
-            let (keys, letters) = (keys.unwrap_or_default(), letters.unwrap_or_default());
+            let letters = letters.unwrap_or_default();
             self.outside.mark(Done { binding, mark, keys, letters });
         }
     }
@@ -260,11 +298,16 @@ struct Open {
     flights: VecDeque<Flight>,
     /// What was handed over of epochs whose cut has not been heard of.
     early: BTreeMap<Epoch, Shares>,
-    /// The marks that were asked for, in order.
-    marks: VecDeque<Mark>,
+    /// The marks that were asked for, and when, in order.
+    marks: VecDeque<(Mark, Instant)>,
 }
 
 impl Open {
+    /// How many epochs are cut and not marked.
+    fn in_flight(&self) -> usize {
+        self.flights.len() + self.marks.len()
+    }
+
     fn shares(&mut self, epoch: Epoch) -> &mut Shares {
         match self.position(epoch) {
             Some(nth) => &mut self.flights[nth].shares,

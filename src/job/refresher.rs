@@ -10,7 +10,7 @@ use dataflows::{Article, Neighbours, Settings, nearest};
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
-use super::{Error, Failure};
+use super::{Error, Failure, Job};
 use crate::metrics;
 use crate::retry::Stop;
 use crate::tables::Tables;
@@ -49,23 +49,20 @@ impl Refresher {
         self.changed.clone()
     }
 
-    /// Reads the table, and again whenever `every` has passed, until the job stops.
-    pub(super) fn run(
-        &self,
-        tables: &dyn Tables,
-        settings: &Settings,
-        every: Option<Duration>,
-        stop: &Stop,
-        failure: &Failure,
-    ) {
+    /// Reads the table, and again as often as the job says, until it stops.
+    pub(super) fn run(&self, tables: &dyn Tables, job: &Job, failure: &Failure) {
+        let Job { settings, refresh: every, stop, health, .. } = job;
         let mut known = Known::default();
         loop {
             let begun = Instant::now();
             match self.read(tables, settings, every.is_some().then_some(&mut known), stop) {
-                Ok(articles) => metrics::similar(articles, begun),
+                Ok(articles) => {
+                    metrics::similar(articles, begun);
+                    health.table_read();
+                }
                 Err(error) => return failure.report(Error::Tables(error)),
             }
-            match every {
+            match *every {
                 Some(every) if !stop.wait(every.saturating_sub(begun.elapsed())) => {}
                 _ => return,
             }

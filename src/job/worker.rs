@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use dataflows::{Epoch, Hit, Inputs, NewArticle, Outputs};
+use dataflows::{Cached, Epoch, Hit, Inputs, NewArticle, Outputs};
 use timely::communication::WorkerGuards;
 use timely::worker::Worker;
 
@@ -14,6 +14,7 @@ use super::refresher::{Change, Refresher};
 use super::{Counted, Job, Part, Share};
 use crate::decode::{self, KEPT_OF_TOO_LONG};
 use crate::failpoint;
+use crate::metrics;
 use crate::sink::DeadLetter;
 use crate::source::{Chunk, Feed, Next, Topic};
 
@@ -55,6 +56,7 @@ fn run(plan: &Plan, worker: &mut Worker) {
         similar,
         open: VecDeque::new(),
         recalling: plan.start,
+        cached: Cached::default(),
         begun: Instant::now(),
     };
     plan.feed.attend();
@@ -106,6 +108,8 @@ struct State<'a> {
     open: VecDeque<(Epoch, Counted)>,
     /// The first epoch whose recalls are not final.
     recalling: Epoch,
+    /// What was counted of the histories in memory.
+    cached: Cached,
     begun: Instant,
 }
 
@@ -264,6 +268,8 @@ impl State<'_> {
             let recalls = self.outputs.recalls.take(epoch);
             self.send(Share { epoch, part: Part::Recalled(recalls) });
             self.recalling = epoch.next();
+            let now = self.outputs.cached.get();
+            metrics::cached(self.index, std::mem::replace(&mut self.cached, now), now);
             any = true;
         }
         any

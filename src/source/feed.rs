@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use dataflows::Epoch;
 
 use super::{Chunk, Cut};
 use crate::failpoint;
+use crate::metrics::{self, Stage};
 
 /// How many bytes of records may wait in the queue; one chunk always may.
 const QUEUE_BYTES: usize = 4 << 20;
@@ -36,6 +38,8 @@ struct State {
     flying: VecDeque<(Epoch, usize)>,
     /// The first epoch that may still get a chunk.
     open: Epoch,
+    /// When its first chunk came.
+    begun: Option<Instant>,
     mark: Epoch,
     /// The source is to end by itself.
     finishing: bool,
@@ -91,6 +95,7 @@ impl Feed {
                 queued_bytes: 0,
                 flying: VecDeque::new(),
                 open: mark.next(),
+                begun: None,
                 mark,
                 finishing: false,
                 ended: false,
@@ -127,6 +132,7 @@ impl Feed {
         assert_eq!(chunk.epoch, state.open, "a chunk belongs to the open epoch");
         state.queued_bytes += chunk.bytes();
         state.fly(chunk.bytes());
+        state.begun.get_or_insert_with(Instant::now);
         state.queue.push_back(chunk);
         wake(&state);
         Ok(())
@@ -143,6 +149,9 @@ impl Feed {
         cuts.send(cut).map_err(|_| Stopped)?;
         failpoint::reach("cut-sent");
         state.open = epoch.next();
+        if let Some(begun) = state.begun.take() {
+            metrics::stage(Stage::Read, begun.elapsed());
+        }
         wake(&state);
         Ok(())
     }

@@ -17,6 +17,7 @@
 mod blocks;
 mod epochs;
 mod error;
+mod far;
 mod identity;
 mod inputs;
 mod known;

@@ -19,6 +19,7 @@ use super::identity::{Packed, Position};
 use super::opened::Opened;
 use super::plan::Planned;
 use super::trail::Trail;
+use crate::hdfs::Hdfs;
 use crate::source::{self, Batch, Chunk, Cut, Feed, Partition, Range, Topic};
 
 /// How many blocks are read ahead of each topic.
@@ -30,6 +31,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// Reads files into the feed: epoch after epoch the next so many lines of each topic, until both end.
 pub(super) fn read(
     files: Vec<Planned>,
+    hdfs: &Arc<Hdfs>,
     progress: &Arc<AtomicU64>,
     feed: &Feed,
     epoch_records: NonZeroU64,
@@ -37,8 +39,8 @@ pub(super) fn read(
     let (clicks, articles): (Vec<_>, Vec<_>) =
         files.into_iter().partition(|file| file.partition.topic == Topic::Clicks);
     let mut topics = [
-        Lines::read("read clicks", clicks, Arc::clone(progress))?,
-        Lines::read("read articles", articles, Arc::clone(progress))?,
+        Lines::read("read clicks", clicks, Arc::clone(hdfs), Arc::clone(progress))?,
+        Lines::read("read articles", articles, Arc::clone(hdfs), Arc::clone(progress))?,
     ];
     loop {
         let mut open = None;
@@ -117,11 +119,17 @@ impl Lines {
     ///
     /// Nobody waits for it when the job stops: it may be waiting for a pipe. It ends by itself when
     /// the receiver is gone.
-    fn read(name: &str, files: Vec<Planned>, progress: Arc<AtomicU64>) -> Result<Lines, Error> {
+    fn read(
+        name: &str,
+        files: Vec<Planned>,
+        hdfs: Arc<Hdfs>,
+        progress: Arc<AtomicU64>,
+    ) -> Result<Lines, Error> {
         let (sender, parts) = bounded(AHEAD);
         let body = move || {
             // What cannot be sent is no longer wanted.
-            files.into_iter().try_for_each(|file| send(file, &progress, &sender)).unwrap_or(())
+            let mut files = files.into_iter();
+            files.try_for_each(|file| send(file, &hdfs, &progress, &sender)).unwrap_or(())
         };
         let thread = thread::Builder::new().name(name.into()).spawn(body).map_err(Error::Thread)?;
         Ok(Lines {
@@ -222,11 +230,16 @@ impl Lines {
 }
 
 /// Reads a file and sends what it finds.
-fn send(file: Planned, progress: &AtomicU64, parts: &Sender<Part>) -> Result<(), SendError<Part>> {
+fn send(
+    file: Planned,
+    hdfs: &Hdfs,
+    progress: &AtomicU64,
+    parts: &Sender<Part>,
+) -> Result<(), SendError<Part>> {
     let Planned { path, partition, known, opened } = file;
     let (position, renamed_from) =
         known.map_or((None, None), |known| (Some(known.position), known.renamed_from));
-    let opened = match opened.map_or_else(|| Opened::at(&path, position.as_ref()), Ok) {
+    let opened = match opened.map_or_else(|| Opened::at(&path, position.as_ref(), hdfs), Ok) {
         Ok(opened) => opened,
         Err(refusal) => return parts.send(Part::Failed(refusal.of(&path, None))),
     };

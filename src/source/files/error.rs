@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::hdfs;
 use crate::source::Stopped;
 
 /// Why files cannot be read.
@@ -76,15 +77,6 @@ pub enum Error {
         /// The glob as given.
         pattern: PathBuf,
     },
-    /// A file stands in Hadoop's file system.
-    #[error(
-        "cannot read {} yet: hdfs:// comes with a later version; copy it here first (hdfs dfs -get)",
-        path.display()
-    )]
-    Hdfs {
-        /// The file as given.
-        path: PathBuf,
-    },
     /// Standard input is given more than once.
     #[error("standard input (-) is given twice: it can be read once")]
     StdinTwice,
@@ -94,6 +86,14 @@ pub enum Error {
     /// The job is stopping.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+}
+
+impl Error {
+    /// Whether it says that a file is still being written.
+    pub(super) fn says_being_written(&self) -> bool {
+        let Error::Open { source, .. } = self else { return false };
+        matches!(hdfs::Error::within(source), Some(hdfs::Error::BeingWritten))
+    }
 }
 
 /// How a file differs from what the ledger says of it.

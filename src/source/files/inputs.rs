@@ -13,6 +13,8 @@ use glob::MatchOptions;
 use walkdir::WalkDir;
 
 use super::error::Error;
+use super::far;
+use crate::hdfs::{self, Hdfs};
 
 /// What names standard input.
 pub(super) const STDIN: &str = "-";
@@ -37,6 +39,8 @@ pub enum Why {
     NoLogs,
     /// It is read already in this run, by this or another name (a link).
     Again,
+    /// It is in Hadoop's file system, and not closed.
+    BeingWritten,
 }
 
 impl fmt::Display for Why {
@@ -46,6 +50,7 @@ impl fmt::Display for Why {
             Why::Special => "it is no regular file",
             Why::NoLogs => "a store stands there",
             Why::Again => "it is given already",
+            Why::BeingWritten => "it is still being written",
         })
     }
 }
@@ -58,21 +63,33 @@ impl fmt::Display for Why {
 pub(super) fn files(
     arguments: &[PathBuf],
     no_logs: fn(&Path) -> bool,
+    hdfs: &Hdfs,
     skipped: &mut Vec<Skipped>,
 ) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     for argument in arguments {
-        expand(argument, no_logs, &mut found, skipped)?;
+        if hdfs::is_url(argument) {
+            far::expand(argument, hdfs, &mut found, skipped)?;
+        } else {
+            expand(argument, no_logs, &mut found, skipped)?;
+        }
     }
-    let mut seen = HashSet::new();
+    let (mut seen, mut far) = (HashSet::new(), HashSet::new());
     let mut once = Vec::with_capacity(found.len());
     for path in found {
         if path.as_os_str() == STDIN {
             once.push(path);
             continue;
         }
-        let there = look(&path)?;
-        if seen.insert((there.dev(), there.ino())) {
+        // In Hadoop's file system a file has one path.
+        let is_new = match hdfs::is_url(&path) {
+            true => far.insert(path.clone()),
+            false => {
+                let there = look(&path)?;
+                seen.insert((there.dev(), there.ino()))
+            }
+        };
+        if is_new {
             once.push(path);
         } else {
             skipped.push(Skipped { path, why: Why::Again });
@@ -91,9 +108,6 @@ fn expand(
     if bytes == STDIN.as_bytes() {
         found.push(argument.to_owned());
         return Ok(());
-    }
-    if bytes.starts_with(b"hdfs://") {
-        return Err(Error::Hdfs { path: argument.to_owned() });
     }
     match look(argument) {
         Ok(there) if there.is_dir() => {
@@ -199,13 +213,13 @@ fn matches(
     Ok(())
 }
 
-fn append_sorted(found: &mut Vec<PathBuf>, mut members: Vec<PathBuf>) {
+pub(super) fn append_sorted(found: &mut Vec<PathBuf>, mut members: Vec<PathBuf>) {
     // Paths compare by their components, which is another order than that of their bytes.
     members.sort_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
     found.append(&mut members);
 }
 
-fn is_skipped(name: &OsStr) -> bool {
+pub(super) fn is_skipped(name: &OsStr) -> bool {
     let name = name.as_bytes();
     matches!(name, [b'.' | b'_', ..]) || name.ends_with(b".tmp")
 }
@@ -237,7 +251,8 @@ mod tests {
     fn list(root: &tempfile::TempDir, arguments: &[&str]) -> Result<Listed, Error> {
         let arguments: Vec<_> = arguments.iter().map(|name| root.path().join(name)).collect();
         let mut skipped = Vec::new();
-        let found = files(&arguments, |folder| folder.join("NO-LOGS").exists(), &mut skipped)?;
+        let no_logs = |folder: &Path| folder.join("NO-LOGS").exists();
+        let found = files(&arguments, no_logs, &Hdfs::default(), &mut skipped)?;
         let short = |path: &Path| {
             let path = path.strip_prefix(root.path()).unwrap();
             path.as_os_str().as_bytes().escape_ascii().to_string()
@@ -317,14 +332,11 @@ mod tests {
         assert!(error.to_string().ends_with("b.log"), "{error}");
         std::os::unix::fs::symlink("nowhere", root.path().join("link.log")).unwrap();
         let folder = PathBuf::from(root.path());
-        let error = files(&[folder], |_| false, &mut Vec::new()).unwrap_err();
+        let found =
+            |argument: PathBuf| files(&[argument], |_| false, &Hdfs::default(), &mut Vec::new());
+        let error = found(folder).unwrap_err();
         assert!(error.to_string().ends_with("link.log"), "{error}");
-        let hdfs = files(&["hdfs://name/logs".into()], |_| false, &mut Vec::new()).unwrap_err();
-        assert!(hdfs.to_string().contains("hdfs://name/logs"), "{hdfs}");
         let bytes = std::ffi::OsString::from_vec(b"\xff*".to_vec());
-        assert!(matches!(
-            files(&[bytes.into()], |_| false, &mut Vec::new()),
-            Err(Error::GlobNotUtf8 { .. })
-        ));
+        assert!(matches!(found(bytes.into()), Err(Error::GlobNotUtf8 { .. })));
     }
 }

@@ -1,10 +1,10 @@
 //! A file that stands open at the place from which it is read on.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,7 @@ use super::error::{Change, Error};
 use super::identity::{COMPARED, Packed, Position};
 use super::inputs::STDIN;
 use super::trail::{Tail, Trail};
+use crate::hdfs::{self, Hdfs};
 
 /// How much is read of a packed file at once, and of the part of a file that is only passed.
 const STEP: usize = 64 << 10;
@@ -23,8 +24,7 @@ const STEP: usize = 64 << 10;
 /// A file, open where its new lines begin.
 pub(super) struct Opened {
     body: Body,
-    there: fs::Metadata,
-    stdin: bool,
+    there: There,
     packed: Option<Packed>,
     /// What lies behind: where the file stands.
     pub trail: Trail,
@@ -36,8 +36,22 @@ pub(super) struct Opened {
     pub behind: u64,
 }
 
+/// What the system says of a file.
+struct There {
+    /// It can be read again, and stands still while it is.
+    at_rest: bool,
+    length: u64,
+    /// Device and inode, where there are such.
+    itself: Option<(u64, u64)>,
+}
+
+enum Content {
+    Local(File),
+    Hdfs(hdfs::File),
+}
+
 enum Body {
-    Plain(File),
+    Plain(Content),
     Packed { unpacked: Box<MultiGzDecoder<BufReader<Counted>>>, taken: Arc<AtomicU64> },
 }
 
@@ -68,8 +82,8 @@ impl Opened {
     /// that it is still the file that was read.
     ///
     /// What is packed, or comes through a pipe, is read up to there.
-    pub fn at(path: &Path, known: Option<&Position>) -> Result<Opened, Refusal> {
-        let mut opened = Opened::open(path)?;
+    pub fn at(path: &Path, known: Option<&Position>, hdfs: &Hdfs) -> Result<Opened, Refusal> {
+        let mut opened = Opened::open(path, hdfs)?;
         match known {
             Some(known) => {
                 opened.go_to(known)?;
@@ -80,44 +94,32 @@ impl Opened {
         Ok(opened)
     }
 
-    fn open(path: &Path) -> io::Result<Opened> {
-        let stdin = path.as_os_str() == STDIN;
-        let file = if stdin {
-            File::from(io::stdin().as_fd().try_clone_to_owned()?)
-        } else {
-            File::open(path)?
-        };
-        let there = file.metadata()?;
+    fn open(path: &Path, hdfs: &Hdfs) -> io::Result<Opened> {
+        let (mut content, there) = Content::open(path, hdfs)?;
         let mut packed = None;
         let body = if path.as_os_str().as_bytes().ends_with(b".gz") {
-            let (length, mut trailer) = (there.len(), [0; 8]);
-            if there.is_file() && !stdin && length > 8 {
-                file.read_exact_at(&mut trailer, length - 8)?;
-                packed = Some(Packed { length, trailer });
+            let mut trailer = [0; 8];
+            if there.at_rest && there.length > 8 {
+                content.seek(SeekFrom::Start(there.length - 8))?;
+                content.read_exact(&mut trailer)?;
+                content.rewind()?;
+                packed = Some(Packed { length: there.length, trailer });
             }
             let taken = Arc::new(AtomicU64::new(0));
-            let counted = Counted { file, taken: Arc::clone(&taken) };
+            let counted = Counted { content, taken: Arc::clone(&taken) };
             let buffered = BufReader::with_capacity(STEP, counted);
             Body::Packed { unpacked: Box::new(MultiGzDecoder::new(buffered)), taken }
         } else {
-            Body::Plain(file)
+            content.must_end_with_a_line()?;
+            Body::Plain(content)
         };
         let trail = Trail::default();
-        Ok(Opened {
-            body,
-            there,
-            stdin,
-            packed,
-            trail,
-            ahead: Vec::new(),
-            failure: None,
-            behind: 0,
-        })
+        Ok(Opened { body, there, packed, trail, ahead: Vec::new(), failure: None, behind: 0 })
     }
 
     /// Whether it comes through a pipe or the like: it can be read once.
     pub fn is_stream(&self) -> bool {
-        self.stdin || !self.there.is_file()
+        !self.there.at_rest
     }
 
     /// Whether the way to where it stands had to be read.
@@ -125,14 +127,14 @@ impl Opened {
         matches!(self.body, Body::Packed { .. }) && self.trail.bytes > 0
     }
 
-    /// The file itself, as the system names it.
-    pub fn there(&self) -> &fs::Metadata {
-        &self.there
+    /// The file itself, whatever its name: device and inode, where there are such.
+    pub fn itself(&self) -> Option<(u64, u64)> {
+        self.there.itself
     }
 
     /// How many bytes, packed where it is packed, lie ahead; unknown of a stream.
     pub fn left(&self) -> Option<u64> {
-        (!self.is_stream()).then(|| self.there.len().saturating_sub(self.behind))
+        (!self.is_stream()).then(|| self.there.length.saturating_sub(self.behind))
     }
 
     /// How it ends, if it is packed and at rest.
@@ -149,7 +151,8 @@ impl Opened {
     pub fn into_blocks(self) -> (Blocks<Box<dyn Read + Send>>, Option<Arc<AtomicU64>>) {
         // Boxed as what they are: files read into memory that was never written, a `Body` could not.
         let (rest, taken): (Box<dyn Read + Send>, _) = match self.body {
-            Body::Plain(file) => (Box::new(file), None),
+            Body::Plain(Content::Local(file)) => (Box::new(file), None),
+            Body::Plain(Content::Hdfs(file)) => (Box::new(file), None),
             Body::Packed { unpacked, taken } => (unpacked, Some(taken)),
         };
         (Blocks::new(self.ahead, rest, self.failure), taken)
@@ -167,7 +170,7 @@ impl Opened {
             && !self.is_stream()
             && let Body::Plain(file) = &mut self.body
         {
-            known.judge_length(self.there.len(), known.bytes)?;
+            known.judge_length(self.there.length, known.bytes)?;
             file.seek(SeekFrom::Start(COMPARED + unseen))?;
             self.trail.pass_unseen(unseen, Tail::default());
         }
@@ -219,15 +222,72 @@ impl Body {
     }
 }
 
+impl Content {
+    fn open(path: &Path, hdfs: &Hdfs) -> io::Result<(Content, There)> {
+        if hdfs::is_url(path) {
+            let file = hdfs.open(path)?;
+            let there = There { at_rest: true, length: file.length(), itself: None };
+            return Ok((Content::Hdfs(file), there));
+        }
+        let stdin = path.as_os_str() == STDIN;
+        let file = if stdin {
+            File::from(io::stdin().as_fd().try_clone_to_owned()?)
+        } else {
+            File::open(path)?
+        };
+        let found = file.metadata()?;
+        let there = There {
+            at_rest: found.is_file() && !stdin,
+            length: found.len(),
+            itself: Some((found.dev(), found.ino())),
+        };
+        Ok((Content::Local(file), there))
+    }
+
+    /// Refuses a file of which it is not known whether it is whole, and that ends within a line.
+    fn must_end_with_a_line(&mut self) -> io::Result<()> {
+        let Content::Hdfs(file) = self else { return Ok(()) };
+        if !file.may_go_on() {
+            return Ok(());
+        }
+        let mut last = [0];
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        file.rewind()?;
+        if last == *b"\n" {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::ResourceBusy, hdfs::Error::BeingWritten))
+    }
+}
+
+impl Read for Content {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Content::Local(file) => file.read(bytes),
+            Content::Hdfs(file) => file.read(bytes),
+        }
+    }
+}
+
+impl Seek for Content {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match self {
+            Content::Local(file) => file.seek(to),
+            Content::Hdfs(file) => file.seek(to),
+        }
+    }
+}
+
 /// A file that counts what is taken from it.
 struct Counted {
-    file: File,
+    content: Content,
     taken: Arc<AtomicU64>,
 }
 
 impl Read for Counted {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let number = self.file.read(bytes)?;
+        let number = self.content.read(bytes)?;
         self.taken.fetch_add(number as u64, Ordering::Relaxed);
         Ok(number)
     }

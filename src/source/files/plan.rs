@@ -10,9 +10,10 @@ use std::sync::atomic::AtomicU64;
 use super::epochs;
 use super::error::Error;
 use super::identity::Position;
-use super::inputs::{self, STDIN, Skipped};
+use super::inputs::{self, STDIN, Skipped, Why};
 use super::known::{Entry, Known};
 use super::opened::Opened;
+use crate::hdfs::Hdfs;
 use crate::source::{self, Feed, Partition, Range, Topic};
 
 /// How many files stay open from judging to reading because the way to their new lines is long.
@@ -21,6 +22,7 @@ const LEFT_OPEN: usize = 64;
 /// What a run is going to read: files, in order, each from a place on that was made sure of.
 pub struct Plan {
     files: Vec<Planned>,
+    hdfs: Arc<Hdfs>,
     skipped: Vec<Skipped>,
     renamed: Vec<Renamed>,
     unchanged: usize,
@@ -50,7 +52,8 @@ pub struct Renamed {
 
 impl Plan {
     /// Finds the files that the arguments mean, and judges each by what the ledger knows: of which
-    /// topic which path was read how far. Folders of which `no_logs` says so are skipped. Nothing is read of a run one of whose files has changed.
+    /// topic which path was read how far. Folders of which `no_logs` says so are skipped, and files that
+    /// are being written. Nothing is read of a run one of whose files has changed.
     pub fn new(
         clicks: &[PathBuf],
         articles: &[PathBuf],
@@ -66,6 +69,7 @@ impl Plan {
         }
         let mut plan = Plan {
             files: Vec::new(),
+            hdfs: Arc::default(),
             skipped: Vec::new(),
             renamed: Vec::new(),
             unchanged: 0,
@@ -73,8 +77,9 @@ impl Plan {
             progress: Arc::default(),
             total: Some(0),
         };
-        let clicks = inputs::files(clicks, no_logs, &mut plan.skipped)?;
-        let articles = inputs::files(articles, no_logs, &mut plan.skipped)?;
+        let hdfs = Arc::clone(&plan.hdfs);
+        let clicks = inputs::files(clicks, no_logs, &hdfs, &mut plan.skipped)?;
+        let articles = inputs::files(articles, no_logs, &hdfs, &mut plan.skipped)?;
         if clicks.iter().chain(&articles).filter(|path| path.as_os_str() == STDIN).count() > 1 {
             return Err(Error::StdinTwice);
         }
@@ -84,8 +89,13 @@ impl Plan {
             (Topic::Articles, &mut known_articles, articles),
         ] {
             for path in paths {
-                let (opened, entry) = known.open(&path)?;
-                plan.add(topic, path, opened, entry, &mut left_open);
+                match known.open(&path, &hdfs) {
+                    Ok((opened, entry)) => plan.add(topic, path, opened, entry, &mut left_open),
+                    Err(error) if error.says_being_written() => {
+                        plan.skipped.push(Skipped { path, why: Why::BeingWritten });
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(plan)
@@ -165,6 +175,6 @@ impl Plan {
     /// After an error the feed is neither closed nor ended: the open epoch will never be whole, and
     /// the epochs before it stay.
     pub fn read(self, feed: &Feed, epoch_records: NonZeroU64) -> Result<(), Error> {
-        epochs::read(self.files, &self.progress, feed, epoch_records)
+        epochs::read(self.files, &self.hdfs, &self.progress, feed, epoch_records)
     }
 }

@@ -1,0 +1,65 @@
+//! Kafka, judged by its topics.
+
+use super::servers::{Found, Server};
+
+/// A topic that the job reads or writes.
+pub(super) struct Topic {
+    /// Its name.
+    pub name: String,
+    /// The leader of each of its partitions, negative where it has none; nothing if there is no such
+    /// topic.
+    pub leaders: Option<Vec<i32>>,
+}
+
+impl Topic {
+    /// Says what is good about it, what is not, and what is to be done.
+    pub fn judge(&self, servers: &str) -> Found {
+        let at = Server::Kafka(servers.to_owned());
+        let name = &self.name;
+        match &self.leaders {
+            None => at.mistake(
+                format!("there is no topic {name}"),
+                &format!(
+                    "online-recall topics create {name} --partitions 4 --bootstrap-server {servers}"
+                ),
+            ),
+            Some(leaders) => {
+                let led = leaders.iter().filter(|leader| **leader >= 0).count();
+                let count = leaders.len();
+                let plural = if count == 1 { "" } else { "s" };
+                if led < count {
+                    at.warning(
+                        format!("topic {name} has {count} partition{plural}, {} without a leader", count - led),
+                        "see which brokers are away; the job would wait for them",
+                    )
+                } else {
+                    at.well(format!("topic {name} has {count} partition{plural}"))
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_well_misses_leaders_or_is_missing_with_the_command_that_makes_it() {
+        let judged = |leaders: Option<&[i32]>| {
+            let leaders = leaders.map(<[i32]>::to_vec);
+            Topic { name: "click-trace".into(), leaders }.judge("h:9092").to_string()
+        };
+        assert_eq!(judged(Some(&[1])), "kafka h:9092: topic click-trace has 1 partition");
+        assert_eq!(
+            judged(Some(&[1, -1, 2])),
+            "warning: kafka h:9092: topic click-trace has 3 partitions, 1 without a leader; see which \
+             brokers are away; the job would wait for them"
+        );
+        assert_eq!(
+            judged(None),
+            "mistake: kafka h:9092: there is no topic click-trace; online-recall topics create \
+             click-trace --partitions 4 --bootstrap-server h:9092"
+        );
+    }
+}

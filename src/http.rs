@@ -1,0 +1,123 @@
+//! What operators ask over HTTP, on one port: `/metrics`, `/health`, `/ready`.
+//!
+//! | path | answers |
+//! | --- | --- |
+//! | `/metrics` | all numbers to watch, as OpenMetrics has them |
+//! | `/health` | 200; 503 and why, once the job has failed |
+//! | `/ready` | 200 once the job has its ledger and its table; 503 and what it waits for, before |
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::thread::JoinHandle;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::task::AbortHandle;
+
+use crate::config::Address;
+use crate::health::Health;
+use crate::metrics;
+
+/// What Prometheus takes [`metrics::text`] for.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A server, until it is dropped. It has a thread of its own, which sleeps while nobody asks.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    serving: AbortHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Why nothing is served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody can listen there.
+    #[error("cannot listen on {address}; http.listen names another address")]
+    Listen {
+        /// Where.
+        address: Address,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The thread cannot be started.
+    #[error("cannot start a thread that answers over HTTP")]
+    Thread(#[source] io::Error),
+}
+
+impl Server {
+    /// Begins to answer at this address.
+    ///
+    /// # Errors
+    ///
+    /// If nobody can listen there, or the system has no room for a thread.
+    pub fn start(address: &Address, health: Health) -> Result<Server, Error> {
+        let refuse = |source| Error::Listen { address: address.clone(), source };
+        let listener = TcpListener::bind((address.host.as_str(), address.port)).map_err(refuse)?;
+        listener.set_nonblocking(true).map_err(refuse)?;
+        let bound = listener.local_addr().map_err(refuse)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Error::Thread)?;
+        let listener = {
+            let _inside = runtime.enter();
+            tokio::net::TcpListener::from_std(listener).map_err(refuse)?
+        };
+        let serving = runtime.spawn(axum::serve(listener, router(health)).into_future());
+        let abort = serving.abort_handle();
+        let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
+            // It ends when it is aborted, and all connections with the runtime.
+            if let Ok(Err(error)) = runtime.block_on(serving) {
+                log::error!("nothing is answered over HTTP any more: error={error}");
+            }
+        });
+        let thread = Some(thread.map_err(Error::Thread)?);
+        Ok(Server { address: bound, serving: abort, thread })
+    }
+
+    /// Where it listens: the port that the system chose, where 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.serving.abort();
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("a panic ends the process");
+        }
+    }
+}
+
+fn router(health: Health) -> Router {
+    Router::new()
+        .route("/metrics", get(numbers))
+        .route("/health", get(is_well))
+        .route("/ready", get(is_ready))
+        .with_state(health)
+}
+
+async fn numbers() -> impl IntoResponse {
+    ([(CONTENT_TYPE, OPEN_METRICS)], metrics::text())
+}
+
+async fn is_well(State(health): State<Health>) -> impl IntoResponse {
+    answer("ok", health.failure())
+}
+
+async fn is_ready(State(health): State<Health>) -> impl IntoResponse {
+    answer("ready", health.unready().map(|why| why.to_string()))
+}
+
+fn answer(yes: &str, why_not: Option<String>) -> (StatusCode, String) {
+    match why_not {
+        None => (StatusCode::OK, format!("{yes}\n")),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    }
+}
