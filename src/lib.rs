@@ -19,6 +19,7 @@
 //! - [`sink`]: what makes an epoch's effects durable;
 //! - [`store`]: the embedded database, in place of the live servers;
 //! - [`kafka`]: Kafka's clients;
+//! - [`hbase`]: HBase by way of its Thrift servers;
 //! - [`retry`]: waiting for servers that are away;
 //! - [`metrics`]: the numbers to watch;
 //! - [`failpoint`]: where crash tests stop the process;
@@ -29,6 +30,7 @@ pub mod command;
 pub mod config;
 pub mod decode;
 pub mod failpoint;
+pub mod hbase;
 pub mod job;
 pub mod kafka;
 pub mod ledger;

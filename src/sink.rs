@@ -1,6 +1,7 @@
 //! What makes an epoch's effects durable outside; the contract stands in [`crate::outside`].
 
 mod embedded;
+mod hbase;
 
 use std::error::Error;
 use std::ops::AddAssign;
@@ -12,6 +13,7 @@ use crate::decode::Reason;
 use crate::source::Topic;
 
 pub use embedded::Embedded;
+pub use hbase::Hbase;
 
 /// Why something outside could not be read or written.
 pub type Failed = Box<dyn Error + Send + Sync>;

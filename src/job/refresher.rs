@@ -63,6 +63,8 @@ impl Refresher {
             let begun = Instant::now();
             match self.read(tables, settings, every.is_some().then_some(&mut known), stop) {
                 Ok(articles) => metrics::similar(articles, begun),
+                // Who tries until the job stops has not failed.
+                Err(_) if stop.is_stopped() => return failure.feed.stop(),
                 Err(error) => return failure.report(Error::Tables(error)),
             }
             match every {
