@@ -1,11 +1,12 @@
 //! Readings of more than one call: all versions of many cells, all rows of a table.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::{HashMap, HashSet};
 
-use super::calls::{Row, Version};
+use super::calls::{Change, Row, Version};
 use super::client::{Client, patience};
 use super::table::{Spot, Table};
 use super::{Error, Trying};
@@ -52,17 +53,54 @@ impl Client {
         let stands = |spot: &Spot| {
             columns.get(&spot.row).is_some_and(|columns| columns.contains(&spot.qualifier))
         };
-        let standing: Vec<_> =
-            (0..spots.len()).filter(|nth| stands(&spots[*nth])).collect();
-        let what = format!("reading versions of {}", table.name);
-        let read = spread(&standing, connections, WORTH, |nth| {
-            trying.run(&what, |failures| self.versions(table, &spots[*nth], patience(failures)))
-        })?;
+        let (places, standing): (Vec<_>, Vec<_>) =
+            spots.iter().enumerate().filter(|(_, spot)| stands(spot)).unzip();
+        let read = self.standing_versions(trying, table, &standing, connections)?;
         let mut all = vec![Vec::new(); spots.len()];
-        for (nth, versions) in standing.into_iter().zip(read) {
+        for (nth, versions) in places.into_iter().zip(read) {
             all[nth] = versions;
         }
         Ok(all)
+    }
+
+    /// All versions of each of these cells, likewise; of cells of which most stand.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub fn standing_versions<S: Borrow<Spot> + Sync>(
+        &self,
+        trying: Trying<'_>,
+        table: &Table,
+        spots: &[S],
+        connections: usize,
+    ) -> Result<Vec<Vec<Version>>, Ended<Error>> {
+        let what = format!("reading versions of {}", table.name);
+        spread(spots, connections, WORTH, |spot| {
+            let spot = spot.borrow();
+            trying.run(&what, |failures| self.versions(table, spot, patience(failures)))
+        })
+    }
+
+    /// Makes changes of several dates, as [`Client::change`] does: those of each date by a call.
+    ///
+    /// # Errors
+    ///
+    /// If HBase does not say that all are made.
+    pub fn change_dated(
+        &self,
+        trying: Trying<'_>,
+        table: &Table,
+        dated: &[(u64, Vec<Change>)],
+        connections: usize,
+    ) -> Result<(), Ended<Error>> {
+        let what = format!("changing {}", table.name);
+        spread(dated, connections, WORTH, |(at, changes)| {
+            trying.run(&what, |failures| {
+                self.change(table, changes, Some(*at), patience(failures))
+            })
+        })?;
+        Ok(())
     }
 
     /// Calls `each` with every row of the table that has anything in the family, once, in the order of
@@ -117,7 +155,7 @@ impl Client {
 
 /// Does something with each of the items, on so many threads at most, of which each gets at least
 /// `worth` items; the results are in the order of the items.
-pub(super) fn spread<T: Sync, R: Send, E: Send>(
+fn spread<T: Sync, R: Send, E: Send>(
     items: &[T],
     threads: usize,
     worth: usize,
