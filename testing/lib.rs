@@ -10,6 +10,7 @@
 //! - [`program`]: runs the program and judges how it ended;
 //! - [`oracle`]: the oracle and the generator, in one Python process;
 //! - [`place`]: a directory to run it in;
+//! - [`proxy`]: what networks do to connections, between the program and a server;
 //! - [`exported`]: the files that both write, compared;
 //! - [`random`]: reproducible random numbers;
 //! - [`servers`]: real servers on loopback;
@@ -29,6 +30,7 @@ pub mod exported;
 pub mod oracle;
 pub mod place;
 pub mod program;
+pub mod proxy;
 pub mod random;
 pub mod seeds;
 pub mod servers;
