@@ -46,20 +46,6 @@ pub struct Hbase {
     epochs: Sender<(Arc<Binding>, Vec<Recall>)>,
 }
 
-/// How recalls are put into HBase.
-pub struct Plan {
-    /// How it is reached.
-    pub client: Arc<Client>,
-    /// What says that no newer incarnation has begun.
-    pub fence: Arc<Fence>,
-    /// The last epoch that was bound before this start: up to it, an earlier run may have put some.
-    pub ran_before: Epoch,
-    /// On how many connections.
-    pub connections: usize,
-    /// Ends every wait.
-    pub stop: Stop,
-}
-
 /// Recalls of one epoch that are put together: each cell at most once.
 struct Batch {
     binding: Arc<Binding>,
@@ -73,17 +59,27 @@ struct Acknowledged {
 }
 
 impl Hbase {
-    /// Starts the threads, which tell what becomes of the epochs: in their order.
-    pub fn start(plan: Plan, told: Sender<Told>) -> Hbase {
-        let Plan { client, fence, ran_before, connections, stop } = plan;
+    /// Starts the threads, which put on so many connections and tell what becomes of the epochs, in
+    /// their order. Nothing is put while `fence` is closed, and no more once the job stops.
+    ///
+    /// `ran_before` is the last epoch that was bound before this start: of those up to it, an earlier run
+    /// may have put some.
+    pub fn start(
+        client: &Arc<Client>,
+        fence: &Arc<Fence>,
+        ran_before: Epoch,
+        connections: usize,
+        stop: &Stop,
+        told: Sender<Told>,
+    ) -> Hbase {
         // Unbounded, but never more than what the epochs in flight recall.
         let (epochs, begun) = crossbeam_channel::unbounded();
         let (batches, to_put) = crossbeam_channel::unbounded();
         let (done, put) = crossbeam_channel::unbounded();
         for _ in 0..connections {
             let puts = Puts {
-                client: Arc::clone(&client),
-                fence: Arc::clone(&fence),
+                client: Arc::clone(client),
+                fence: Arc::clone(fence),
                 ran_before,
                 stop: stop.clone(),
             };
