@@ -54,6 +54,7 @@ pub struct Client {
 struct Server {
     address: Address,
     idle: Mutex<Vec<Connection>>,
+    /// When it last failed, or was last tried after that.
     failed: Mutex<Option<Instant>>,
 }
 
@@ -91,6 +92,7 @@ impl Client {
     pub(super) fn lease(&self) -> Result<Lease<'_>, Error> {
         let mut failed = None;
         for server in self.by_turn() {
+            server.begin_probe();
             let connection = match server.take_idle() {
                 Some(connection) => Ok(connection),
                 None => Connection::open(&server.address, self.tls.as_ref()),
@@ -143,6 +145,14 @@ impl Server {
         lock(&self.failed).is_some_and(|at| at.elapsed() < AVOIDED)
     }
 
+    /// While one finds out whether a server that has failed is well again, others go on avoiding it.
+    fn begin_probe(&self) {
+        let mut failed = lock(&self.failed);
+        if failed.is_some() {
+            *failed = Some(Instant::now());
+        }
+    }
+
     fn note_failure(&self) {
         *lock(&self.failed) = Some(Instant::now());
     }
@@ -172,17 +182,22 @@ impl Lease<'_> {
         let result = call(&mut connection.thrift);
         connection.used = Instant::now();
         metrics::hbase(name, result.is_ok(), begun.elapsed());
-        result.map_err(|error| {
-            let sent = wire::lock(&connection.wire).is_sent();
-            let error = Error::of(error, name, table, &server.address, sent);
-            server.note_failure();
-            if !error.leaves_connection() {
-                // What is idle was connected to the same process, which may be gone or stand still.
-                self.connection = None;
-                lock(&server.idle).clear();
+        let error = match result {
+            Ok(done) => {
+                *lock(&server.failed) = None;
+                return Ok(done);
             }
-            error
-        })
+            Err(error) => error,
+        };
+        let sent = wire::lock(&connection.wire).is_sent();
+        let error = Error::of(error, name, table, &server.address, sent);
+        server.note_failure();
+        if !error.leaves_connection() {
+            // What is idle was connected to the same process, which may be gone or stand still.
+            self.connection = None;
+            lock(&server.idle).clear();
+        }
+        Err(error)
     }
 }
 
