@@ -81,8 +81,10 @@ impl Hbase {
     fn versions(&self, table: &Table, rows: &[Row]) -> Result<Vec<(Spot, Version)>, Error> {
         let spots: Vec<_> = rows
             .iter()
-            .flat_map(|row| row.columns.iter().map(|(qualifier, _)| (row, qualifier)))
-            .map(|(row, qualifier)| Spot { row: row.key.clone(), qualifier: qualifier.clone() })
+            .flat_map(|Row { key, columns }| {
+                let spot = |qualifier: &Vec<u8>| Spot { row: key.clone(), qualifier: qualifier.clone() };
+                columns.iter().map(move |(qualifier, _)| spot(qualifier))
+            })
             .collect();
         let found =
             self.client.standing_versions(Trying::COMMAND, table, &spots, CONNECTIONS)?;

@@ -1,10 +1,8 @@
 //! Readings of more than one call: all versions of many cells, all rows of a table.
 
 use std::borrow::Borrow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-use hashbrown::{HashMap, HashSet};
 
 use super::calls::{Change, Row, Version};
 use super::client::{Client, patience};
@@ -45,16 +43,15 @@ impl Client {
         let found = spread(&chunks, connections, 1, |rows| {
             trying.run(&what, |failures| self.rows(table, rows, patience(failures)))
         })?;
-        let mut columns: HashMap<Vec<u8>, HashSet<Vec<u8>>> = HashMap::new();
-        for Row { key, columns: found } in found.into_iter().flatten() {
-            let found = found.into_iter().map(|(qualifier, _)| qualifier);
-            columns.entry(key).or_default().extend(found);
-        }
-        let stands = |spot: &Spot| {
-            columns.get(&spot.row).is_some_and(|columns| columns.contains(&spot.qualifier))
-        };
+        let stands: HashSet<_> = found
+            .into_iter()
+            .flatten()
+            .flat_map(|Row { key, columns }| {
+                columns.into_iter().map(move |(qualifier, _)| Spot { row: key.clone(), qualifier })
+            })
+            .collect();
         let (places, standing): (Vec<_>, Vec<_>) =
-            spots.iter().enumerate().filter(|(_, spot)| stands(spot)).unzip();
+            spots.iter().enumerate().filter(|(_, spot)| stands.contains(*spot)).unzip();
         let read = self.standing_versions(trying, table, &standing, connections)?;
         let mut all = vec![Vec::new(); spots.len()];
         for (nth, versions) in places.into_iter().zip(read) {

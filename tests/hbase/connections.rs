@@ -16,14 +16,14 @@ fn read(client: &Client, patience: Duration) -> Result<Vec<Version>, Error> {
 }
 
 /// A server that answers every connection with these bytes.
-fn answering(reply: &'static [u8]) -> String {
+fn answering(reply: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
         for connection in listener.incoming() {
             let mut connection = connection.unwrap();
             assert!(connection.read(&mut [0; 1024]).unwrap() > 0);
-            connection.write_all(reply).unwrap();
+            connection.write_all(&reply).unwrap();
         }
     });
     address
@@ -32,18 +32,18 @@ fn answering(reply: &'static [u8]) -> String {
 #[test]
 fn a_reply_that_cannot_be_is_an_error_and_takes_no_room() {
     const CALL: &[u8] = b"\x80\x01\x00\x02\x00\x00\x00\x06getVer\x00\x00\x00\x01";
-    let replies: [&[u8]; 7] = [
+    let list = |rest: &[u8]| [CALL, b"\x0f\x00\x00\x0c", rest].concat();
+    let replies = [
         // Lengths of two gigabytes and of less than nothing: of a name, a list, a value.
-        b"\x80\x01\x00\x02\x7f\xff\xff\xff",
-        b"\x80\x01\x00\x02\xff\xff\xff\xff",
-        &[CALL, b"\x0f\x00\x00\x0c\x7f\xff\xff\xff"].concat(),
-        &[CALL, b"\x0f\x00\x00\x0c\xff\xff\xff\xff"].concat(),
-        &[CALL, b"\x0f\x00\x00\x0c\x00\x00\x00\x01\x0b\x00\x01\x7f\xff\xff\xff"].concat(),
+        b"\x80\x01\x00\x02\x7f\xff\xff\xff".to_vec(),
+        b"\x80\x01\x00\x02\xff\xff\xff\xff".to_vec(),
+        list(b"\x7f\xff\xff\xff"),
+        list(b"\xff\xff\xff\xff"),
+        list(b"\x00\x00\x00\x01\x0b\x00\x01\x7f\xff\xff\xff"),
         // The transport of a server that is set otherwise, and one that speaks something else.
-        b"\x00\x00\x00\x20\x80\x01\x00\x02",
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    ]
-    .map(|reply| &*reply.to_vec().leak());
+        b"\x00\x00\x00\x20\x80\x01\x00\x02".to_vec(),
+        b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+    ];
     for reply in replies {
         let error = read(&client(&[&answering(reply)]), patience(0)).unwrap_err();
         assert!(matches!(error, Error::Broken { sent: true, .. }), "{error}");

@@ -125,7 +125,7 @@ fn many_questions_have_one_answer_each() {
         answers.into_iter().map(|answer| (answer.ticket, sorted(&answer))).collect();
     assert_eq!(answers.len(), users as usize);
     for user in 0..users {
-        let expected = if user % 3 == 0 { vec![user.into(); 2] } else { Vec::new() };
+        let expected = if user % 3 == 0 { vec![i64::from(user); 2] } else { Vec::new() };
         assert_eq!(answers[&ticket(user)], expected, "user {user}");
     }
 }

@@ -108,11 +108,13 @@ impl Puts {
     fn put_lists(&self, binding: &Binding, recalls: &[Recall]) -> Result<(), Ended<Unsent>> {
         let table = Table::new(Kind::CbRecall, &binding.names.cb_recall);
         let again = binding.epoch <= self.ran_before;
-        let sending = |recall| {
-            let Recall { cell, stands, .. } = recall;
-            Sending { recall, spot: table.spot(cell), doubted: again || *stands }
-        };
-        let mut sending: Vec<_> = recalls.iter().map(sending).collect();
+        let mut sending: Vec<_> = recalls
+            .iter()
+            .map(|recall| {
+                let (spot, doubted) = (table.spot(&recall.cell), again || recall.stands);
+                Sending { recall, spot, doubted }
+            })
+            .collect();
         // Harmless to repeat: what an attempt may have put is looked for before the next one.
         self.trying().run("putting lists", |failures| {
             self.drop_standing(&table, &mut sending, failures)?;
