@@ -34,7 +34,7 @@ pub enum Command {
     Show(Show),
     /// Write everything that stands in the store as sorted text files.
     Export(Export),
-    /// Load the tables that the job reads.
+    /// Make and load the tables that the job reads.
     #[command(subcommand)]
     Tables(Tables),
     /// Say what is wrong with a configuration, all of it.
@@ -191,8 +191,9 @@ pub struct View {
 
 /// Write everything that stands in the store as sorted text files.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   online-recall export --store ./store --out ./export
+  online-recall export --config job.toml --out ./export
 
 Writes hot.tsv, new.tsv, cb_recall.tsv, history_recall.tsv, similar.tsv and dead_letters.tsv.")]
 pub struct Export {
@@ -204,19 +205,35 @@ pub struct Export {
     pub out: PathBuf,
 }
 
-/// Load the tables that the job reads.
+/// Make and load the tables that the job reads.
 #[derive(Debug, Subcommand)]
 pub enum Tables {
+    /// Make the tables of HBase as the site has them.
+    Create(Create),
     /// Load neighbours and histories; each row that a file names is replaced.
     Load(Load),
 }
 
-/// Load neighbours and histories; each row that a file names is replaced.
+/// Make the tables of HBase as the site has them: article_similar, cb_recall, history_recall.
 ///
-/// All or nothing: one bad line refuses the file.
+/// A table that stands is left as it is; in what it differs is said. A store needs no tables.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  online-recall tables load --similar similar.tsv --history history_recall.tsv --store ./store")]
+  online-recall tables create --config job.toml")]
+pub struct Create {
+    /// Where they are made.
+    #[command(flatten)]
+    pub outside: Outside,
+}
+
+/// Load neighbours and histories; each row that a file names is replaced.
+///
+/// All or nothing: one bad line refuses the file. In HBase, which cannot take away one version of
+/// several, a version of a history that is replaced becomes `[]`, which counts as nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  online-recall tables load --similar similar.tsv --history history_recall.tsv --store ./store
+  online-recall tables load --similar similar.tsv --config job.toml")]
 pub struct Load {
     /// Similar articles: `ARTICLE<tab>NEIGHBOUR<tab>VALUE` a line, plain or .gz.
     #[arg(long, value_name = "FILE", required_unless_present = "history")]

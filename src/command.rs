@@ -2,8 +2,10 @@
 
 pub mod check;
 mod export;
+mod live;
 mod replay;
 mod show;
+mod tables;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,9 +14,10 @@ use dataflows::Settings;
 
 use crate::cli::{self, Command};
 use crate::config::{self, Config, Mistakes, Need};
+use crate::retry::Ended;
 use crate::source::files;
 use crate::store::{self, Store};
-use crate::{job, text};
+use crate::{hbase, job, text};
 
 /// Why a command did not do what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +34,9 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// HBase failed.
+    #[error(transparent)]
+    Hbase(#[from] hbase::Error),
     /// The files to be read are not as they should be.
     #[error(transparent)]
     Files(#[from] files::Error),
@@ -45,6 +51,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A file could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The result could not be printed.
     #[error("cannot print the result")]
     Print(#[source] io::Error),
@@ -54,6 +68,15 @@ pub enum Error {
     /// A signal ended it before it was done.
     #[error("ended by signal {0} before all was done; run the same command again to complete it")]
     Interrupted(i32),
+}
+
+impl From<Ended<hbase::Error>> for Error {
+    fn from(ended: Ended<hbase::Error>) -> Error {
+        match ended {
+            Ended::Failed(error) => Error::Hbase(error),
+            Ended::Stopped => unreachable!("a command makes one attempt, and is stopped by nobody"),
+        }
+    }
 }
 
 impl Error {
@@ -82,10 +105,15 @@ pub fn run(command: &Command) -> Result<String, Error> {
         Command::Replay(args) => replay::replay(args),
         Command::Show(args) => show::show(&args.what),
         Command::Export(args) => {
-            export::export(&Settled::of(&args.outside)?.open()?, &args.out)?;
+            let settled = Settled::of(&args.outside)?;
+            match &settled.place {
+                Place::Store(dir) => export::stored(&Store::open(dir)?, &args.out)?,
+                Place::Servers(servers) => export::live(servers, &args.out)?,
+            }
             Ok(String::new())
         }
-        Command::Tables(cli::Tables::Load(args)) => load(args),
+        Command::Tables(cli::Tables::Create(args)) => tables::create(args),
+        Command::Tables(cli::Tables::Load(args)) => tables::load(args),
         Command::Check(args) => {
             let report = check::offline(Some(&args.config), &args.set);
             let text = if args.json {
@@ -102,17 +130,6 @@ pub fn run(command: &Command) -> Result<String, Error> {
     }
 }
 
-fn load(args: &cli::Load) -> Result<String, Error> {
-    let store = Store::create(&Settled::of(&args.outside)?.dir)?;
-    let loaded = store.load(args.similar.as_deref(), args.history.as_deref())?;
-    if args.json {
-        let document = serde_json::to_string(&loaded).expect("counts are plain");
-        return Ok(document + "\n");
-    }
-    let store::Loaded { neighbours, versions } = loaded;
-    Ok(format!("loaded {neighbours} neighbours and {versions} versions of histories\n"))
-}
-
 /// Prints to standard output; a reader that has gone away, such as `head`, is no failure.
 ///
 /// # Errors
@@ -127,37 +144,69 @@ pub fn print(text: &str) -> Result<(), Error> {
     }
 }
 
-/// What the options that name a store and settings come to.
+/// What the options that name a place and settings come to.
 struct Settled {
-    dir: PathBuf,
+    place: Place,
     config: Config,
+}
+
+/// Where effects stand.
+enum Place {
+    /// In the embedded store in this folder.
+    Store(PathBuf),
+    /// In live servers.
+    Servers(Servers),
+}
+
+/// Live servers, as the configuration names them.
+struct Servers {
+    hbase: Option<config::Hbase>,
 }
 
 impl Settled {
     fn of(outside: &cli::Outside) -> Result<Settled, Error> {
         let need = if outside.store.is_some() { Need::Nothing } else { Need::Outside };
         let config = Config::load(outside.config.as_deref(), &outside.set, need)?;
-        let dir = match (&outside.store, &config.outside) {
-            (Some(dir), _) => dir.clone(),
-            (None, Some(config::Outside::Embedded { path })) => path.as_str().into(),
-            (None, _) => {
-                return Err(Error::Usage(
-                    "live servers are not supported by this version; \
-                     name a store by --store or by [store] in the configuration"
-                        .to_owned(),
-                ));
+        let place = match (&outside.store, &config.outside) {
+            (Some(dir), _) => Place::Store(dir.clone()),
+            (None, Some(config::Outside::Embedded { path })) => Place::Store(path.as_str().into()),
+            (None, Some(config::Outside::Servers { redis: _, hbase })) => {
+                Place::Servers(Servers { hbase: hbase.clone() })
             }
+            (None, None) => unreachable!("a configuration without a place was refused"),
         };
-        Ok(Settled { dir, config })
+        Ok(Settled { place, config })
     }
 
     fn settings(&self) -> &Settings {
         &self.config.settings
     }
 
+    /// The folder of the store; what is asked of it cannot be asked of live servers.
+    fn dir(&self) -> Result<&Path, Error> {
+        match &self.place {
+            Place::Store(dir) => Ok(dir),
+            Place::Servers(_) => Err(Error::Usage(
+                "this is not supported for live servers by this version; \
+                 name a store by --store or by [store] in the configuration"
+                    .to_owned(),
+            )),
+        }
+    }
+
     /// Opens the store, which must stand.
     fn open(&self) -> Result<Store, Error> {
-        Ok(Store::open(&self.dir)?)
+        Ok(Store::open(self.dir()?)?)
+    }
+}
+
+impl Servers {
+    /// HBase, which must be named.
+    fn hbase(&self) -> Result<live::Hbase, Error> {
+        let config = self.hbase.as_ref().ok_or_else(|| {
+            Error::Usage("the configuration names no servers of HBase: hbase.thrift".to_owned())
+        })?;
+        live::Hbase::of(config)
     }
 }
 

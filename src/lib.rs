@@ -18,7 +18,9 @@
 //! - [`tables`]: neighbours and history, read;
 //! - [`sink`]: what makes an epoch's effects durable;
 //! - [`store`]: the embedded database, in place of the live servers;
-//! - [`kafka`]: Kafka's clients; [`hdfs`]: Hadoop's files;
+//! - [`kafka`]: Kafka's clients;
+//! - [`hbase`]: HBase by way of its Thrift servers;
+//! - [`hdfs`]: Hadoop's files;
 //! - [`retry`]: waiting for servers that are away;
 //! - [`metrics`]: the numbers to watch; [`health`]: whether the job is well; [`http`]: both, asked for;
 //! - [`failpoint`]: where crash tests stop the process;
@@ -29,6 +31,7 @@ pub mod command;
 pub mod config;
 pub mod decode;
 pub mod failpoint;
+pub mod hbase;
 pub mod hdfs;
 pub mod health;
 pub mod http;

@@ -2,6 +2,7 @@
 
 pub mod dead_letters;
 mod embedded;
+mod hbase;
 
 use std::error::Error;
 use std::ops::AddAssign;
@@ -14,6 +15,7 @@ use crate::source::Topic;
 
 pub use dead_letters::DeadLetters;
 pub use embedded::Embedded;
+pub use hbase::Hbase;
 
 /// Why something outside could not be read or written.
 pub type Failed = Box<dyn Error + Send + Sync>;

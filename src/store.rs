@@ -29,7 +29,6 @@ use crate::source::{self, Range, Topic};
 use witness::{Commits, Journals};
 
 pub use load::Loaded;
-pub(crate) use load::similar_value;
 use rows::{List, Replay, SimilarRow, Version, encode};
 
 /// The layout of the rows that this program reads and writes.

@@ -1,12 +1,17 @@
 //! Neighbours and history, read.
 
 mod embedded;
+mod hbase;
 
 use dataflows::{Article, Ask, History};
 
 use crate::sink::Failed;
 
 pub use embedded::Embedded;
+pub use hbase::Hbase;
+
+/// How long a version counts as history: the family's time to live, 90 days in milliseconds.
+pub(crate) const TIME_TO_LIVE: u64 = 7_776_000_000;
 
 /// Where tables stand. Read from several threads at once, none of them a worker's but at the start.
 pub trait Tables: Send + Sync {
@@ -15,7 +20,7 @@ pub trait Tables: Send + Sync {
     ///
     /// # Errors
     ///
-    /// If the table cannot be read as a whole.
+    /// If the table cannot be read as a whole, or the job stops before it could be.
     fn similar(&self, row: &mut dyn FnMut(Article, Vec<(Article, f64)>)) -> Result<(), Failed>;
 
     /// Reads what stands in the cells of the history that are asked for: one answer a question, in any order. What was
@@ -23,6 +28,6 @@ pub trait Tables: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Only those that trying again cannot mend.
+    /// Only those that trying again cannot mend, or if the job stops.
     fn history(&self, asks: Vec<Ask>) -> Result<Vec<History>, Failed>;
 }

@@ -58,6 +58,12 @@ pub fn channel(text: &[u8]) -> Option<Channel> {
     ids::channel(text).and_then(ids::whole)
 }
 
+/// Reads the value of a neighbour: a finite number.
+pub fn similar_value(text: &[u8]) -> Option<f64> {
+    let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    value.is_finite().then_some(value)
+}
+
 /// Reads a timestamp in milliseconds: at most 15 digits.
 #[inline]
 pub fn milliseconds(text: &[u8]) -> Option<u64> {

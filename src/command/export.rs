@@ -1,17 +1,73 @@
 //! `export`: everything that stands, as sorted text files.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 
+use crate::hbase::Kind;
 use crate::store::Store;
 use crate::store::rows::{self, List};
 use crate::text;
 
-use super::Error;
+use super::{Error, Servers};
 
-/// Writes every file of the export into `out`. Memory is bounded by the versions of one cell.
-pub(super) fn export(store: &Store, out: &Path) -> Result<(), Error> {
+/// Writes every file of the export of live servers into `out`.
+pub(super) fn live(servers: &Servers, out: &Path) -> Result<(), Error> {
+    fs::create_dir_all(out).map_err(|error| Error::write(out, error))?;
+    let hbase = servers.hbase()?;
+    for (name, kind) in
+        [("cb_recall.tsv", Kind::CbRecall), ("history_recall.tsv", Kind::HistoryRecall)]
+    {
+        let mut odd = Vec::new();
+        write(out, name, |lines| {
+            hbase.each_user(kind, |user, versions| {
+                let mut escaped = Vec::new();
+                text::escape(user, &mut escaped);
+                let versions = versions.iter().map(|version| version.line(&escaped));
+                // HBase sorts users as they are, the lines stand as they are escaped.
+                if escaped == user {
+                    lines.put_sorted(&mut versions.collect())
+                } else {
+                    odd.extend(versions);
+                    Ok(())
+                }
+            })
+        })?;
+        merge(out, name, odd)?;
+    }
+    write(out, "similar.tsv", |lines| {
+        hbase.each_article(|article, neighbours| {
+            neighbours.iter().try_for_each(|(neighbour, value)| {
+                lines.put(&[article, neighbour, value])
+            })
+        })
+    })
+}
+
+/// Puts lines among those of a file, all sorted.
+fn merge(out: &Path, name: &str, mut lines: Vec<Vec<u8>>) -> Result<(), Error> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    lines.sort_unstable();
+    let mut lines = lines.into_iter().peekable();
+    let place = out.join(name);
+    let failed = |error| Error::Read { path: place.clone(), source: error };
+    let file = BufReader::new(File::open(&place).map_err(failed)?);
+    write(out, name, |merged| {
+        for line in file.split(b'\n') {
+            let line = line.map_err(failed)?;
+            while let Some(before) = lines.next_if(|other| *other < line) {
+                merged.put(&[&before])?;
+            }
+            merged.put(&[&line])?;
+        }
+        lines.try_for_each(|line| merged.put(&[&line]))
+    })
+}
+
+/// Writes every file of the export of a store into `out`. Memory is bounded by the versions of one cell.
+pub(super) fn stored(store: &Store, out: &Path) -> Result<(), Error> {
     fs::create_dir_all(out).map_err(|error| Error::write(out, error))?;
     write(out, "hot.tsv", |lines| {
         for score in store.scores(&store.hot, "") {

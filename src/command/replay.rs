@@ -33,7 +33,7 @@ pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
         log::warn!("nothing to replay: name files of clicks, --articles or --similar");
     }
     let settled = Settled::of(&args.outside)?;
-    let store = Arc::new(Store::create(&settled.dir)?);
+    let store = Arc::new(Store::create(settled.dir()?)?);
     let mark = store.mark()?;
     let time = time(args, &store, &mark)?;
 

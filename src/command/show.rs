@@ -9,12 +9,13 @@ use dataflows::{Article, Channel, Order};
 use indicatif::HumanCount;
 use serde_json::{Value, json};
 
-use super::{Error, Settled, date};
+use super::{Error, Place, Settled, date, live};
 use crate::cli::{ShowArticle, ShowChannel, ShowJob, ShowUser, What};
 use crate::decode::Reason;
+use crate::hbase::Kind;
 use crate::source::Topic;
 use crate::store::rows::{self, List};
-use crate::store::{Store, similar_value};
+use crate::store::Store;
 use crate::text;
 
 /// How many columns a table takes at most; longer lists go on in the next line.
@@ -25,15 +26,8 @@ pub(super) fn show(what: &What) -> Result<String, Error> {
     match what {
         What::Hot(args) => hot(args),
         What::New(args) => new(args),
-        What::Recall(args) => cells(args, "recalled", |list| match list {
-            List::Recalled(articles) | List::Mailbox(articles) => Some(articles.clone()),
-            List::Loaded(_) => None,
-        }),
-        What::History(args) => cells(args, "in the history", |list| match list {
-            List::Recalled(articles) => Some(articles.clone()),
-            List::Loaded(text) => Some(text::parse_list(text).unwrap_or_default()),
-            List::Mailbox(_) => None,
-        }),
+        What::Recall(args) => cells(args, Kind::CbRecall),
+        What::History(args) => cells(args, Kind::HistoryRecall),
         What::Similar(args) => similar(args),
         What::Job(args) => job(args),
     }
@@ -90,21 +84,17 @@ fn by_score(
     Ok(found)
 }
 
-fn cells(
-    args: &ShowUser,
-    what: &str,
-    list: impl Fn(&List) -> Option<Vec<Article>>,
-) -> Result<String, Error> {
-    let store = Settled::of(&args.view.outside)?.open()?;
-    let mut versions = Vec::new();
-    for row in store.versions(rows::user_prefix(args.user.as_bytes())) {
-        let (key, version) = row?;
-        let channel = rows::cell_fields(&key).and_then(|(_, channel, _)| text::channel(channel));
-        let channel = channel.ok_or_else(|| store.damaged("cells", &key))?;
-        if let Some(articles) = list(&version.list) {
-            versions.push((channel, version.timestamp, articles));
-        }
-    }
+/// A version of a cell: its channel, its date and its list, read.
+type Version = (Channel, u64, Vec<Article>);
+
+fn cells(args: &ShowUser, kind: Kind) -> Result<String, Error> {
+    let settled = Settled::of(&args.view.outside)?;
+    let user = args.user.as_bytes();
+    let mut versions = match &settled.place {
+        Place::Store(dir) => stored_cells(&Store::open(dir)?, kind, user)?,
+        Place::Servers(servers) => live_cells(&servers.hbase()?, kind, user)?,
+    };
+    let what = if kind == Kind::CbRecall { "recalled" } else { "in the history" };
     versions.sort();
     if args.view.json {
         return Ok(document(versions.iter().map(|(channel, timestamp, articles)| {
@@ -125,24 +115,65 @@ fn cells(
     Ok(titled(&title, versions.len(), usize::MAX, &table))
 }
 
+fn stored_cells(store: &Store, kind: Kind, user: &[u8]) -> Result<Vec<Version>, Error> {
+    let mut versions = Vec::new();
+    for row in store.versions(rows::user_prefix(user)) {
+        let (key, version) = row?;
+        let channel = rows::cell_fields(&key).and_then(|(_, channel, _)| text::channel(channel));
+        let channel = channel.ok_or_else(|| store.damaged("cells", &key))?;
+        let articles = match (kind, version.list) {
+            (_, List::Recalled(articles)) | (Kind::CbRecall, List::Mailbox(articles)) => articles,
+            (Kind::HistoryRecall, List::Loaded(text)) => {
+                text::parse_list(&text).unwrap_or_default()
+            }
+            _ => continue,
+        };
+        versions.push((channel, version.timestamp, articles));
+    }
+    Ok(versions)
+}
+
+fn live_cells(hbase: &live::Hbase, kind: Kind, user: &[u8]) -> Result<Vec<Version>, Error> {
+    let read = |version: live::Version| {
+        let channel = text::channel(&version.channel)?;
+        Some((channel, version.timestamp, text::parse_list(&version.list).unwrap_or_default()))
+    };
+    Ok(hbase.of_user(kind, user)?.into_iter().filter_map(read).collect())
+}
+
+/// The neighbours of an article, with their values as numbers and as they were written.
+type Neighbour = (Article, f64, String);
+
+fn stored_neighbours(store: &Store, article: &str) -> Result<Vec<Neighbour>, Error> {
+    let mut neighbours = Vec::new();
+    for row in store.similar(Some(article)) {
+        let (key, row) = row?;
+        for (neighbour, text) in row {
+            let value = text::similar_value(text.as_bytes());
+            let value = value.ok_or_else(|| store.damaged("similar", &key))?;
+            neighbours.push((neighbour, value, text));
+        }
+    }
+    Ok(neighbours)
+}
+
+fn live_neighbours(hbase: &live::Hbase, article: &str) -> Result<Vec<Neighbour>, Error> {
+    let read = |(neighbour, value): (Vec<u8>, Vec<u8>)| {
+        let number = text::similar_value(&value)?;
+        Some((text::article(&neighbour)?, number, String::from_utf8(value).ok()?))
+    };
+    Ok(hbase.of_article(article)?.into_iter().filter_map(read).collect())
+}
+
 fn similar(args: &ShowArticle) -> Result<String, Error> {
     let settled = Settled::of(&args.view.outside)?;
     let article = text::article(args.article.as_bytes())
         .ok_or_else(|| Error::Usage(format!("ARTICLE must be an integer, not `{}`", args.article)))?
         .to_string();
-    let store = settled.open()?;
-    let mut neighbours = Vec::new();
-    for row in store.similar(Some(&article)) {
-        let (key, row) = row?;
-        for (neighbour, text) in row {
-            let value = similar_value(text.as_bytes());
-            neighbours.push((
-                neighbour,
-                value.ok_or_else(|| store.damaged("similar", &key))?,
-                text,
-            ));
-        }
-    }
+    let mut neighbours = match &settled.place {
+        Place::Store(dir) => stored_neighbours(&Store::open(dir)?, &article)?,
+        Place::Servers(servers) => live_neighbours(&servers.hbase()?, &article)?,
+    };
     let order = settled.settings().order;
     neighbours.sort_by(|(a, x, _), (b, y, _)| {
         // As the job orders them: 0 and -0 are one number.

@@ -57,6 +57,8 @@ impl Loaders {
                     lock(&self.answers[worker]).push(histories);
                     thread.unpark();
                 }
+                // Who tries until the job stops has not failed.
+                Err(_) if failure.stop.is_stopped() => return failure.feed.stop(),
                 Err(error) => return failure.report(Error::Tables(error)),
             }
         }

@@ -60,6 +60,8 @@ impl Refresher {
                     metrics::similar(articles, begun);
                     health.table_read();
                 }
+                // Who tries until the job stops has not failed.
+                Err(_) if stop.is_stopped() => return failure.feed.stop(),
                 Err(error) => return failure.report(Error::Tables(error)),
             }
             match *every {

@@ -166,7 +166,7 @@ impl Store {
                 };
                 text::article(article).ok_or(Mistake::Article)?;
                 text::article(neighbour).ok_or(Mistake::Neighbour)?;
-                similar_value(value).ok_or(Mistake::Value)?;
+                text::similar_value(value).ok_or(Mistake::Value)?;
                 Ok(([b"s", article, b"\t", neighbour].concat(), value.to_owned()))
             })?;
         }
@@ -319,12 +319,6 @@ impl Store {
         }
         Ok(())
     }
-}
-
-/// Reads the value of a neighbour: a finite number.
-pub(crate) fn similar_value(text: &[u8]) -> Option<f64> {
-    let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    value.is_finite().then_some(value)
 }
 
 fn open(file: &Path) -> io::Result<BufReader<Box<dyn Read>>> {

@@ -4,14 +4,11 @@ use std::sync::Arc;
 
 use dataflows::{Article, Ask, Cell, History};
 
-use super::Tables;
+use super::{TIME_TO_LIVE, Tables};
 use crate::sink::Failed;
 use crate::store::rows::{self, List, Version};
-use crate::store::{Error, Store, similar_value};
+use crate::store::{Error, Store};
 use crate::text;
-
-/// How long a version counts as history: the family's time to live, 90 days in milliseconds.
-const TIME_TO_LIVE: u64 = 7_776_000_000;
 
 /// Reads tables from the store, as of TIME.
 pub struct Embedded {
@@ -68,7 +65,7 @@ impl Tables for Embedded {
             let article = text::article(&key).ok_or_else(damaged)?;
             let neighbours = neighbours
                 .into_iter()
-                .map(|(neighbour, text)| Some((neighbour, similar_value(text.as_bytes())?)))
+                .map(|(neighbour, text)| Some((neighbour, text::similar_value(text.as_bytes())?)))
                 .collect::<Option<_>>()
                 .ok_or_else(damaged)?;
             row(article, neighbours);
