@@ -31,12 +31,21 @@ struct OfPeer {
     peer: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPartition {
+    topic: String,
+    partition: i32,
+}
+
 struct Metrics {
     registry: Registry,
     hbase_requests: Family<Call, Counter>,
     hbase_seconds: Histogram,
     redis_seconds: Histogram,
     retries: Family<OfPeer, Counter>,
+    lag: Family<OfPartition, Gauge>,
+    gaps: Family<OfPartition, Counter>,
+    gap_records: Family<OfPartition, Counter>,
     similar_articles: Gauge,
     similar_age: Gauge<f64, AtomicU64>,
     similar_read: Mutex<Option<Instant>>,
@@ -60,6 +69,24 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         "Attempts that failed and are tried again; peer: kafka, hbase or redis",
         retries.clone(),
     );
+    let lag = Family::default();
+    registry.register(
+        "lag_records",
+        "Records of a partition of a topic that are not read yet",
+        lag.clone(),
+    );
+    let gaps = Family::default();
+    registry.register(
+        "gaps",
+        "Times that needed records of a partition of a topic were gone, and passed over",
+        gaps.clone(),
+    );
+    let gap_records = Family::default();
+    registry.register(
+        "gap_records",
+        "Records of a partition of a topic that were gone, and passed over",
+        gap_records.clone(),
+    );
     let similar_articles = Gauge::default();
     registry.register("similar_articles", "Articles with neighbours", similar_articles.clone());
     let similar_age = Gauge::default();
@@ -74,6 +101,9 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         hbase_seconds,
         redis_seconds,
         retries,
+        lag,
+        gaps,
+        gap_records,
         similar_articles,
         similar_age,
         similar_read: Mutex::default(),
@@ -101,6 +131,19 @@ pub fn similar(articles: usize, begun: Instant) {
 /// Counts an attempt that failed and is tried again.
 pub fn retried(peer: Peer) {
     METRICS.retries.get_or_create(&OfPeer { peer: peer.name() }).inc();
+}
+
+/// Notes how many records of a partition are not read yet.
+pub fn lag(topic: &str, partition: i32, records: u64) {
+    let of = OfPartition { topic: topic.to_owned(), partition };
+    METRICS.lag.get_or_create(&of).set(i64::try_from(records).unwrap_or(i64::MAX));
+}
+
+/// Counts records of a partition that were gone and are passed over; as many as are known.
+pub fn gap(topic: &str, partition: i32, records: u64) {
+    let of = OfPartition { topic: topic.to_owned(), partition };
+    METRICS.gaps.get_or_create(&of).inc();
+    METRICS.gap_records.get_or_create(&of).inc_by(records);
 }
 
 /// All numbers, as OpenMetrics has them.
