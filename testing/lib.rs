@@ -11,6 +11,7 @@
 //! - [`oracle`]: the oracle and the generator, in one Python process;
 //! - [`place`]: a directory to run it in;
 //! - [`exported`]: the files that both write, compared;
+//! - [`kafka`]: topics on a real broker, made and filled from outside;
 //! - [`random`]: reproducible random numbers;
 //! - [`servers`]: real servers on loopback;
 //! - [`seeds`]: runs a test for many seeds, and says how to run it again for one;
@@ -26,6 +27,7 @@
 use std::path::{Path, PathBuf};
 
 pub mod exported;
+pub mod kafka;
 pub mod oracle;
 pub mod place;
 pub mod program;

@@ -128,6 +128,9 @@ impl Reader {
             let full = open.records >= epoch.records || open.bytes >= EPOCH_BYTES;
             let now = Instant::now();
             let due = now >= tick;
+            if full {
+                self.publish();
+            }
             if full && open.begun.is_none() && feed.begin_or_finish()?.is_none() {
                 return Ok(());
             }
