@@ -240,7 +240,8 @@ impl Drop for Consumer {
             drop(done);
         };
         let started = std::thread::Builder::new().name("kafka-end".to_owned()).spawn(end);
-        if started.is_err() || ended.recv_timeout(END_PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout)
+        if started.is_err()
+            || ended.recv_timeout(END_PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout)
         {
             log::warn!("a client of kafka does not end, and is left behind");
         }

@@ -61,8 +61,11 @@ impl Topics {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let nth = MADE.fetch_add(1, Ordering::Relaxed);
         let name = |of: &str| format!("{of}-{}-{nth}", std::process::id());
-        let topics =
-            Topics { servers: servers.to_owned(), clicks: name("clicks"), articles: name("articles") };
+        let topics = Topics {
+            servers: servers.to_owned(),
+            clicks: name("clicks"),
+            articles: name("articles"),
+        };
         topics.make_topic(&topics.clicks, clicks, settings);
         topics.make_topic(&topics.articles, articles, settings);
         topics
@@ -128,7 +131,9 @@ impl Topics {
     pub fn producer(&self, properties: &[(&str, &str)]) -> Sender {
         let mut config = self.config();
         config.set("queue.buffering.max.messages", "1000000").set("linger.ms", "1");
-        properties.iter().for_each(|(name, value)| drop(config.set(*name, *value)));
+        for (name, value) in properties {
+            config.set(*name, *value);
+        }
         Sender { client: config.create_with_context(MustBeWritten).unwrap() }
     }
 

@@ -1,8 +1,9 @@
 //! Topics become epochs, on a real broker: what is read, what is read again, and what is refused.
 //!
 //! The tests drive the source as the job does, by the feed alone; what becomes of epochs is not theirs.
-//! Those that disturb the broker are in `kafka_faults.rs`.
 
+#[path = "kafka_source/faults.rs"]
+mod faults;
 #[path = "kafka_source/reading.rs"]
 mod reading;
 
@@ -35,7 +36,8 @@ fn every_record_of_every_partition_is_read_once_with_its_place_date_and_bytes() 
             let (partition, date) = (number % 4, 1_000 + i64::from(number));
             let value = format!("{packed} {number}");
             producer.send(&topics.clicks, partition, Some(value.as_bytes()), Some(date));
-            let place = format!("{}/{partition}/{}", topics.clicks, nth * 100 + number as usize / 4);
+            let place =
+                format!("{}/{partition}/{}", topics.clicks, nth * 100 + number as usize / 4);
             sent.push((place, Some(date as u64), value.into_bytes()));
         }
         producer.send(&topics.articles, 1, None, Some(5));
@@ -74,7 +76,10 @@ fn epochs_end_at_ticks_and_an_epoch_without_a_record_is_none() {
         producer.flush();
         // It is closed by time alone; and numbered without a gap, however long nothing came.
         let read = run.read(number);
-        assert_eq!(read.epochs.keys().copied().collect::<Vec<_>>(), (1..=number).collect::<Vec<_>>());
+        assert_eq!(
+            read.epochs.keys().copied().collect::<Vec<_>>(),
+            (1..=number).collect::<Vec<_>>()
+        );
         run.wait_until_fresh();
     }
     run.feed.finish();
@@ -366,7 +371,8 @@ fn other_members_of_the_group_and_moved_offsets_change_nothing() {
 
 #[test]
 fn a_message_of_ten_megabytes_is_cut_and_those_around_it_are_whole() {
-    let topics = Topics::make_with(&servers::kafka().address(), 1, 1, &[("max.message.bytes", "12000000")]);
+    let topics =
+        Topics::make_with(&servers::kafka().address(), 1, 1, &[("max.message.bytes", "12000000")]);
     let producer = topics.producer(&[("message.max.bytes", "12000000")]);
     let long = vec![b'x'; 10_000_000];
     for value in [&b"a"[..], &long, b"b", &long[..MAX_RECORD], b"c"] {

@@ -29,7 +29,8 @@ impl Tools {
     }
 
     fn line(&self, line: &str) -> String {
-        let words = line.split(' ').map(|word| if word == "T" { &self.topics.clicks } else { word });
+        let words =
+            line.split(' ').map(|word| if word == "T" { &self.topics.clicks } else { word });
         let words: Vec<_> = words.collect();
         format!("{} --bootstrap-server {}", words.join(" "), self.topics.servers)
     }
@@ -114,7 +115,10 @@ fn wrong_usage_of_the_tools_ends_with_2_and_a_broker_that_is_away_with_1() {
         ("produce --bootstrap-server 127.0.0.1:1", "TOPIC"),
         ("produce t --compression rar --bootstrap-server 127.0.0.1:1", "rar"),
         ("produce t f --file-names . --bootstrap-server 127.0.0.1:1", "--file-names"),
-        ("consume t --offset 1 --from-beginning --bootstrap-server 127.0.0.1:1", "--from-beginning"),
+        (
+            "consume t --offset 1 --from-beginning --bootstrap-server 127.0.0.1:1",
+            "--from-beginning",
+        ),
         ("consume t --since now --bootstrap-server 127.0.0.1:1", "--since"),
         ("consume t --json --bootstrap-server 127.0.0.1:1", "--lag"),
         ("consume t --config gone.toml --bootstrap-server 127.0.0.1:1", "--config"),
@@ -388,7 +392,9 @@ fn a_file_of_properties_as_kafkas_tools_take_it_opens_a_broker_with_tls_and_a_pa
 #[test]
 fn the_tools_have_help_with_examples() {
     let place = Place::empty();
-    for command in ["topics create", "topics list", "topics describe", "topics delete", "produce", "consume"] {
+    for command in
+        ["topics create", "topics list", "topics describe", "topics delete", "produce", "consume"]
+    {
         let help = place.run(&format!("{command} --help")).done();
         let (_, after) = help.text().split_once("Example").expect("examples");
         assert!(after.contains(&format!("online-recall {command}")), "{help:#?}");

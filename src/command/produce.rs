@@ -95,7 +95,9 @@ pub enum Error {
         source: KafkaError,
     },
     /// A signal ended it.
-    #[error("ended by signal {signal}; {delivered} messages are written, and what follows was not read")]
+    #[error(
+        "ended by signal {signal}; {delivered} messages are written, and what follows was not read"
+    )]
     Interrupted {
         /// Which.
         signal: i32,
@@ -121,7 +123,10 @@ pub(super) fn produce(args: &cli::Produce) -> Result<(), super::Error> {
     let delivered = sending.run()?;
     let seconds = begun.elapsed().as_secs_f64();
     let rate = delivered as f64 / seconds;
-    log::info!("sent: topic={} messages={delivered} seconds={seconds:.1} rate={rate:.0}/s", args.topic);
+    log::info!(
+        "sent: topic={} messages={delivered} seconds={seconds:.1} rate={rate:.0}/s",
+        args.topic
+    );
     Ok(())
 }
 
@@ -326,7 +331,9 @@ fn blocks_of(path: &Path, mut input: impl Read, blocks: &Sender<Result<Vec<u8>, 
             }
             Ok(read) => block.truncate(whole + read),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => block.truncate(whole),
-            Err(source) => return offer(blocks, Err(Error::Read { path: path.to_owned(), source })),
+            Err(source) => {
+                return offer(blocks, Err(Error::Read { path: path.to_owned(), source }));
+            }
         }
         if let Some(end) = memchr::memrchr(b'\n', &block[whole..]) {
             let rest = block.split_off(whole + end + 1);

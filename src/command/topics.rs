@@ -63,7 +63,8 @@ fn create(args: &CreateTopic) -> Result<String, super::Error> {
     let (access, of_job) = reach(&args.brokers)?;
     let names = args.topic.as_ref().map_or(of_job, |topic| vec![topic.clone()]);
     // What is not said, the servers decide.
-    let (partitions, replicas) = (args.partitions.unwrap_or(-1), args.replication_factor.unwrap_or(-1));
+    let (partitions, replicas) =
+        (args.partitions.unwrap_or(-1), args.replication_factor.unwrap_or(-1));
     let mut settings = Vec::new();
     for setting in &args.setting {
         let parts = setting.split_once('=');

@@ -36,8 +36,7 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Text>, Error> {
     let failed = |what| Error::CommandConfig { path: path.to_owned(), what };
     let file = File::open(path).map_err(|error| failed(error.into()))?;
     let properties = java_properties::read(BufReader::new(file));
-    let properties =
-        properties.map_err(|error| failed(Unreadable::Syntax(error.to_string())))?;
+    let properties = properties.map_err(|error| failed(Unreadable::Syntax(error.to_string())))?;
     translate(properties.into_iter().collect()).map_err(failed)
 }
 
@@ -86,7 +85,8 @@ fn translate(mut java: BTreeMap<String, String>) -> Result<BTreeMap<String, Text
 }
 
 fn must_be_pem(name: &'static str, kind: Option<&str>) -> Result<(), Unreadable> {
-    let allowed = "PEM: librdkafka reads no store of Java's; `keytool` and `openssl` turn one into PEM";
+    let allowed =
+        "PEM: librdkafka reads no store of Java's; `keytool` and `openssl` turn one into PEM";
     if kind == Some("PEM") { Ok(()) } else { Err(Unreadable::Value { name, allowed }) }
 }
 

@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::config::{self, Start};
-use crate::kafka::{self, Access, At, Partition};
+use crate::kafka::{Access, At, Partition};
 use crate::ledger::Binding;
 use crate::retry::{Peer, Stop, persist};
 use crate::source::{Feed, Position, Reached, Topic};
@@ -99,9 +99,9 @@ impl Kafka {
         let mut parts = Vec::new();
         // 1. What the ledger knows is read on from there: what is read, and what is bound.
         let topics = topics(config);
-        let known = reached.iter().map(|((topic, name), (offset, position))| {
-            (*topic, &name[..], *offset, position)
-        });
+        let known = reached
+            .iter()
+            .map(|((topic, name), (offset, position))| (*topic, &name[..], *offset, position));
         let is_read = |topic: Topic, partition: &Partition| {
             topics.iter().any(|(read, name)| *read == topic && **name == *partition.topic)
         };
@@ -170,7 +170,9 @@ impl Kafka {
         reader.publish();
         let read = std::thread::scope(|threads| {
             let spawned = std::thread::Builder::new().name("kafka-watch".to_owned());
-            spawned.spawn_scoped(threads, || watch.run()).expect("the system has room for a thread");
+            spawned
+                .spawn_scoped(threads, || watch.run())
+                .expect("the system has room for a thread");
             let read = reader.run(bound, epoch, feed, &news);
             watch.stop.stop();
             read
@@ -189,5 +191,5 @@ fn topics(config: &config::Kafka) -> [(Topic, String); 2] {
 }
 
 fn parse(name: &[u8]) -> Result<Partition, Error> {
-    kafka::Partition::parse(name).ok_or_else(|| Error::foreign(name))
+    Partition::parse(name).ok_or_else(|| Error::foreign(name))
 }

@@ -200,7 +200,11 @@ impl Run {
     #[track_caller]
     pub fn finish(self, read: Read) -> Read {
         let all = self.end().unwrap();
-        assert_eq!(all.records().count(), read.records().count(), "some records were read too much");
+        assert_eq!(
+            all.records().count(),
+            read.records().count(),
+            "some records were read too much"
+        );
         all
     }
 
@@ -278,6 +282,8 @@ fn keep(cuts: &Receiver<Cut>, seen: &Mutex<Seen>, marked: Option<&Feed>) {
 #[track_caller]
 pub fn wait_for_lag(topics: &Topics, partition: i32, left: u64) {
     let topic = &topics.clicks;
-    let line = format!("online_recall_lag_records{{topic=\"{topic}\",partition=\"{partition}\"}} {left}\n");
+    let line = format!(
+        "online_recall_lag_records{{topic=\"{topic}\",partition=\"{partition}\"}} {left}\n"
+    );
     wait_for(&line, || metrics::text().contains(&line).then_some(()));
 }

@@ -89,7 +89,8 @@ impl Error {
     }
 }
 
-const SKIP: &str = "to go on with what is there and count what is gone, set kafka.on_gap = \"skip\"";
+const SKIP: &str =
+    "to go on with what is there and count what is gone, set kafka.on_gap = \"skip\"";
 
 impl From<retry::Ended<kafka::Error>> for Error {
     fn from(ended: retry::Ended<kafka::Error>) -> Error {

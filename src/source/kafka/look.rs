@@ -21,7 +21,10 @@ impl Reader {
     /// What a failure of a partition means: an error, or that it is to be asked what there is.
     pub(super) fn judge_failure(&self, nth: usize, code: Code) -> Result<(), Error> {
         let partition = self.parts[nth].partition.clone();
-        log::debug!("cannot read on: partition={partition} offset={} error={code}", self.parts[nth].next);
+        log::debug!(
+            "cannot read on: partition={partition} offset={} error={code}",
+            self.parts[nth].next
+        );
         match code {
             Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed
@@ -176,7 +179,11 @@ impl Reader {
     }
 
     /// Asks for offsets until there is an answer.
-    pub(super) fn offsets(&self, at: At, of: &[Partition]) -> Result<BTreeMap<Partition, u64>, Error> {
+    pub(super) fn offsets(
+        &self,
+        at: At,
+        of: &[Partition],
+    ) -> Result<BTreeMap<Partition, u64>, Error> {
         // Asking changes nothing.
         let asked = |_| self.ask.offsets(at, of);
         Ok(persist(&self.stop, Peer::Kafka, "offsets of the topics", asked)?)

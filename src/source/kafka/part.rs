@@ -85,11 +85,6 @@ impl Part {
         }
     }
 
-    /// What its records are.
-    pub fn topic(&self) -> Topic {
-        self.source.topic
-    }
-
     /// Its rank in the order of an epoch's records.
     pub fn ordinal(&self) -> u32 {
         self.source.ordinal
@@ -102,7 +97,13 @@ impl Part {
 
     /// Takes a record, and says how many bytes of it; none if it was read before, which may be found
     /// again after partitions were assigned anew.
-    pub fn take(&mut self, offset: u64, timestamp: i64, value: Option<&[u8]>, now: u64) -> Option<usize> {
+    pub fn take(
+        &mut self,
+        offset: u64,
+        timestamp: i64,
+        value: Option<&[u8]>,
+        now: u64,
+    ) -> Option<usize> {
         if offset < self.next {
             return None;
         }
@@ -216,7 +217,8 @@ mod tests {
         assert_eq!(part.take(15, -1, Some(b"again"), 100), None, "it was read before");
         part.end_at(17);
         let chunk = part.chunk(Epoch(1)).unwrap();
-        let found: Vec<_> = chunk.records().map(|it| (it.place.offset, it.bytes.to_vec())).collect();
+        let found: Vec<_> =
+            chunk.records().map(|it| (it.place.offset, it.bytes.to_vec())).collect();
         assert_eq!(found, [(12, b"ab".to_vec()), (15, Vec::new())]);
         let range = part.close().unwrap();
         assert_eq!((range.from, range.to, &range.partition[..]), (10, 16, &b"t/3"[..]));

@@ -103,7 +103,8 @@ impl Reader {
                             return Ok(());
                         }
                         // One that was gone may be back.
-                        self.parts.retain(|part| !found.iter().any(|(it, _)| *it == part.partition));
+                        self.parts
+                            .retain(|part| !found.iter().any(|(it, _)| *it == part.partition));
                         let found = found.into_iter();
                         let new = found.map(|(it, from)| Part::new(topic, it, from, 0));
                         self.parts.extend(new);
@@ -165,12 +166,7 @@ impl Reader {
     }
 
     /// Takes what comes into the open epoch.
-    fn take(
-        &mut self,
-        patience: Duration,
-        most: u64,
-        open: &mut Open,
-    ) -> Option<(usize, Code)> {
+    fn take(&mut self, patience: Duration, most: u64, open: &mut Open) -> Option<(usize, Code)> {
         let room = most - open.records;
         let room = usize::try_from(room).unwrap_or(TAKEN).min(TAKEN);
         let mut failed = None;
@@ -248,7 +244,7 @@ impl Reader {
     }
 
     /// Says how far everything is read.
-    fn publish(&self) {
+    pub fn publish(&self) {
         let parts = self.parts.iter().filter(|part| !part.gone);
         self.shared.reach(parts.map(|part| (&part.partition, part.passed)));
     }

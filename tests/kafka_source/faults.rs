@@ -1,16 +1,14 @@
 //! The broker is away, dies, or stands still while topics are read: every record is read once all the
 //! same. Each test sees that the fault has happened.
 
-#[path = "kafka_source/reading.rs"]
-mod reading;
-
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use online_recall::ledger::now;
-use reading::{Read, Run, settled};
 use testing::kafka::{Topics, wait_for};
 use testing::servers::Server;
+
+use crate::reading::{Read, Run, settled};
 
 /// Values that were read, each once.
 #[track_caller]
