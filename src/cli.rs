@@ -1,10 +1,17 @@
 //! The command line: every command, option and help text.
 
+mod kafka;
+
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use kafka::{
+    Brokers, Compression, Consume, CreateTopic, DeleteTopic, DescribeTopic, ListTopics, Produce,
+    Topics,
+};
 
 /// The version, with the commit.
 const VERSION: &str =
@@ -37,6 +44,13 @@ pub enum Command {
     /// Make and load the tables that the job reads.
     #[command(subcommand)]
     Tables(Tables),
+    /// Make, list, describe and delete topics of Kafka.
+    #[command(subcommand)]
+    Topics(Topics),
+    /// Send lines to a topic of Kafka, each as a message.
+    Produce(Produce),
+    /// Print the messages of a topic of Kafka, each as a line.
+    Consume(Consume),
     /// Say what is wrong with a configuration, all of it.
     Check(Check),
 }

@@ -1,11 +1,14 @@
 //! The commands of the program, a file a command.
 
 pub mod check;
+mod consume;
 mod export;
 mod live;
+mod produce;
 mod replay;
 mod show;
 mod tables;
+mod topics;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,10 +17,11 @@ use dataflows::Settings;
 
 use crate::cli::{self, Command};
 use crate::config::{self, Config, Mistakes, Need};
+use crate::kafka::Access;
 use crate::retry::Ended;
 use crate::source::files;
 use crate::store::{self, Store};
-use crate::{hbase, job, text};
+use crate::{hbase, job, kafka, text};
 
 /// Why a command did not do what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +47,18 @@ pub enum Error {
     /// The job failed.
     #[error(transparent)]
     Job(#[from] job::Error),
+    /// Kafka failed.
+    #[error(transparent)]
+    Kafka(#[from] kafka::Error),
+    /// A topic could not be made or deleted.
+    #[error(transparent)]
+    Topics(#[from] topics::Error),
+    /// Lines could not be sent.
+    #[error(transparent)]
+    Produce(#[from] produce::Error),
+    /// Messages could not be read.
+    #[error(transparent)]
+    Consume(#[from] consume::Error),
     /// A file could not be written.
     #[error("cannot write {}", path.display())]
     Write {
@@ -89,6 +105,10 @@ impl Error {
     pub fn status(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::Config(_) | Error::Checked => 2,
+            Error::Kafka(error) if error.is_of_configuration() => 2,
+            Error::Produce(produce::Error::Interrupted { signal, .. }) => {
+                128 + u8::try_from(*signal).unwrap_or(0)
+            }
             Error::Interrupted(signal) => 128 + u8::try_from(*signal).unwrap_or(0),
             _ => 1,
         }
@@ -114,6 +134,9 @@ pub fn run(command: &Command) -> Result<String, Error> {
         }
         Command::Tables(cli::Tables::Create(args)) => tables::create(args),
         Command::Tables(cli::Tables::Load(args)) => tables::load(args),
+        Command::Topics(topics) => topics::topics(topics),
+        Command::Produce(args) => produce::produce(args).map(|()| String::new()),
+        Command::Consume(args) => consume::consume(args),
         Command::Check(args) => {
             let report = check::offline(Some(&args.config), &args.set);
             let text = if args.json {
@@ -208,6 +231,16 @@ impl Servers {
         })?;
         live::Hbase::of(config)
     }
+}
+
+/// How Kafka is reached, and the topics of the job where its configuration says so.
+fn reach(brokers: &cli::Brokers) -> Result<(Access, Vec<String>), Error> {
+    if let Some(servers) = &brokers.bootstrap_server {
+        return Ok((Access::to(servers, brokers.command_config.as_deref())?, Vec::new()));
+    }
+    let kafka = Config::load(brokers.config.as_deref(), &brokers.set, Need::Kafka)?.kafka;
+    let topics = [&kafka.clicks, &kafka.articles].map(|topic| topic.as_str().to_owned());
+    Ok((Access::of(&kafka), topics.into()))
 }
 
 /// A time as people read it: RFC 3339 in UTC, to the millisecond.

@@ -17,6 +17,7 @@
 
 mod feed;
 pub mod files;
+pub mod kafka;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use dataflows::{Epoch, Place};
 use serde::{Deserialize, Serialize};
 
 pub use feed::{Feed, Next, Stopped};
+pub use kafka::Kafka;
 
 /// What the records of a partition are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -212,7 +214,7 @@ impl<'a> Iterator for Lines<'a> {
 /// Takes off what Kafka's console consumer prints before a record; a line that does not begin so, to
 /// the letter, is a record as it stands.
 #[inline]
-fn split_timestamp(line: &[u8]) -> (Option<u64>, &[u8]) {
+pub fn split_timestamp(line: &[u8]) -> (Option<u64>, &[u8]) {
     let stamped = match line.first() {
         Some(b'C') => line.strip_prefix(b"CreateTime:"),
         Some(b'L') => line.strip_prefix(b"LogAppendTime:"),

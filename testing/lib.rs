@@ -12,6 +12,7 @@
 //! - [`place`]: a directory to run it in;
 //! - [`proxy`]: what networks do to connections, between the program and a server;
 //! - [`exported`]: the files that both write, compared;
+//! - [`kafka`]: topics on a real broker, made and filled from outside;
 //! - [`random`]: reproducible random numbers;
 //! - [`servers`]: real servers on loopback;
 //! - [`seeds`]: runs a test for many seeds, and says how to run it again for one;
@@ -27,6 +28,7 @@
 use std::path::{Path, PathBuf};
 
 pub mod exported;
+pub mod kafka;
 pub mod oracle;
 pub mod place;
 pub mod program;

@@ -258,11 +258,11 @@ fn channel(text: &str) -> Result<Channel, Error> {
     })
 }
 
-fn document(items: impl Iterator<Item = Value>) -> String {
+pub(super) fn document(items: impl Iterator<Item = Value>) -> String {
     format!("{}\n", Value::Array(items.collect()))
 }
 
-fn table<const N: usize>(header: [&str; N]) -> Table {
+pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = plain();
     table.set_header(header).set_style(TableComponent::HeaderLines, '─');
     table
@@ -278,15 +278,15 @@ fn plain() -> Table {
 }
 
 /// The lines of a table, without the blanks behind them.
-fn lines(table: &Table) -> String {
+pub(super) fn lines(table: &Table) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-fn right(value: impl ToString) -> Cell {
+pub(super) fn right(value: impl ToString) -> Cell {
     Cell::new(value.to_string()).set_alignment(CellAlignment::Right)
 }
 
-fn titled(title: &str, found: usize, shown: usize, table: &Table) -> String {
+pub(super) fn titled(title: &str, found: usize, shown: usize, table: &Table) -> String {
     match found {
         0 => format!("{title}: nothing\n"),
         _ if found > shown => format!("{title}: {shown} of {found}\n{}", lines(table)),

@@ -45,6 +45,9 @@ struct State {
     finishing: bool,
     ended: bool,
     stopped: bool,
+    /// Up to when every record stood in epochs below one that was open then: that epoch, and the time
+    /// in milliseconds since 1970. The first is about what is marked, if there was any.
+    fresh: VecDeque<(Epoch, u64)>,
     /// Hears of every closed epoch; gone when there will be no more.
     cuts: Option<Sender<Cut>>,
     workers: Vec<Thread>,
@@ -78,6 +81,14 @@ impl State {
         }
     }
 
+    /// Forgets what is known to be fresh where more is, so that the first is what is marked.
+    fn settle_freshness(&mut self) {
+        let marked = self.mark.next();
+        while self.fresh.get(1).is_some_and(|(below, _)| *below <= marked) {
+            self.fresh.pop_front();
+        }
+    }
+
     /// Whether few enough epochs, and bytes of them, are closed and not marked.
     fn may_begin(&self, in_flight: u64) -> bool {
         let closed = self.flying.iter().filter(|(epoch, _)| *epoch < self.open);
@@ -100,6 +111,7 @@ impl Feed {
                 finishing: false,
                 ended: false,
                 stopped: false,
+                fresh: VecDeque::new(),
                 cuts: Some(cuts),
                 workers: Vec::new(),
             }),
@@ -115,6 +127,19 @@ impl Feed {
             state = self.wait(state);
         }
         if state.stopped { Err(Stopped) } else { Ok(state.open) }
+    }
+
+    /// Waits as [`Feed::begin`] does, but no longer than until the source is to end by itself: `None`,
+    /// if the open epoch may not be begun then.
+    pub fn begin_or_finish(&self) -> Result<Option<Epoch>, Stopped> {
+        let mut state = self.lock();
+        while !state.stopped && !state.finishing && !state.may_begin(self.in_flight) {
+            state = self.wait(state);
+        }
+        match state.stopped {
+            true => Err(Stopped),
+            false => Ok(state.may_begin(self.in_flight).then_some(state.open)),
+        }
     }
 
     /// Gives the workers a chunk of the open epoch; waits while the queue is full.
@@ -156,6 +181,27 @@ impl Feed {
         Ok(())
     }
 
+    /// Says that every record up to this time, in milliseconds since 1970, stands in epochs below the
+    /// open one.
+    pub fn fresh(&self, time: u64) {
+        let mut state = self.lock();
+        let open = state.open;
+        match state.fresh.back_mut() {
+            Some((_, last)) if *last >= time => {}
+            Some((below, last)) if *below == open => *last = time,
+            _ => state.fresh.push_back((open, time)),
+        }
+        state.settle_freshness();
+    }
+
+    /// The latest time up to which every record stands in epochs that are wholly done, in milliseconds
+    /// since 1970; `None` while there is none, and for sources that do not tell.
+    pub fn freshness(&self) -> Option<u64> {
+        let state = self.lock();
+        let (below, time) = *state.fresh.front()?;
+        (below <= state.mark.next()).then_some(time)
+    }
+
     /// Says that no epoch will be begun any more.
     pub fn end(&self) {
         let mut state = self.lock();
@@ -172,6 +218,7 @@ impl Feed {
         while state.flying.front().is_some_and(|(epoch, _)| *epoch <= mark) {
             state.flying.pop_front();
         }
+        state.settle_freshness();
         self.room.notify_all();
         wake(&state);
     }
@@ -196,6 +243,15 @@ impl Feed {
     /// Whether the source is to end by itself.
     pub fn is_finishing(&self) -> bool {
         self.lock().finishing
+    }
+
+    /// Whether the job goes on.
+    ///
+    /// # Errors
+    ///
+    /// If it is stopping.
+    pub fn goes_on(&self) -> Result<(), Stopped> {
+        if self.lock().stopped { Err(Stopped) } else { Ok(()) }
     }
 
     /// Whether the open epoch may be begun now; where not, [`Feed::begin`] would wait.
@@ -282,5 +338,44 @@ mod tests {
         assert!(fill(1) && !fill(1), "these are too many epochs");
         feed.marked(Epoch(4));
         assert!(!fill(IN_FLIGHT_BYTES + 1));
+    }
+    #[test]
+    fn what_is_fresh_is_what_is_marked() {
+        let (cuts, _cuts) = crossbeam_channel::unbounded();
+        let feed = Feed::new(Epoch(4), 8, cuts);
+        assert_eq!(feed.freshness(), None);
+        feed.fresh(10);
+        assert_eq!(feed.freshness(), Some(10), "nothing is under way");
+        let close = |epoch| feed.close(Cut { epoch: Epoch(epoch), ranges: Vec::new() }).unwrap();
+        close(5);
+        feed.fresh(20);
+        close(6);
+        feed.fresh(30);
+        feed.fresh(40);
+        feed.fresh(35);
+        assert_eq!(feed.freshness(), Some(10), "epoch 5 is not done");
+        feed.marked(Epoch(5));
+        assert_eq!(feed.freshness(), Some(20));
+        feed.marked(Epoch(6));
+        assert_eq!(feed.freshness(), Some(40));
+        feed.fresh(50);
+        assert_eq!(feed.freshness(), Some(50));
+    }
+
+    #[test]
+    fn a_source_that_is_to_end_does_not_wait_for_marks() {
+        let (cuts, _cuts) = crossbeam_channel::unbounded();
+        let feed = Feed::new(Epoch(0), 1, cuts);
+        assert_eq!(feed.begin_or_finish(), Ok(Some(Epoch(1))));
+        feed.close(Cut { epoch: Epoch(1), ranges: Vec::new() }).unwrap();
+        std::thread::scope(|threads| {
+            let waits = threads.spawn(|| feed.begin_or_finish());
+            feed.finish();
+            assert_eq!(waits.join().unwrap(), Ok(None));
+        });
+        feed.marked(Epoch(1));
+        assert_eq!(feed.begin_or_finish(), Ok(Some(Epoch(2))));
+        feed.stop();
+        assert_eq!(feed.begin_or_finish(), Err(Stopped));
     }
 }

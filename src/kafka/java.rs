@@ -1,0 +1,185 @@
+//! Files of properties as Kafka's own tools take them, by the names that they have in Java.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use super::{Error, Unreadable};
+use crate::config::Text;
+
+/// What has the same name and meaning in librdkafka.
+const SAME: [&str; 9] = [
+    "client.id",
+    "security.protocol",
+    "sasl.mechanism",
+    "ssl.key.password",
+    "metadata.max.age.ms",
+    "reconnect.backoff.ms",
+    "reconnect.backoff.max.ms",
+    "connections.max.idle.ms",
+    "socket.connection.setup.timeout.ms",
+];
+
+/// What has another name there.
+const RENAMED: [(&str, &str); 3] = [
+    ("ssl.truststore.certificates", "ssl.ca.pem"),
+    ("ssl.keystore.certificate.chain", "ssl.certificate.pem"),
+    ("ssl.keystore.key", "ssl.key.pem"),
+];
+
+const LOGIN: &str = "org.apache.kafka.common.security.(plain.Plain or scram.Scram)LoginModule \
+                     required username=\"…\" password=\"…\";";
+
+/// Reads a file, and gives what librdkafka calls it.
+pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Text>, Error> {
+    let failed = |what| Error::CommandConfig { path: path.to_owned(), what };
+    let file = File::open(path).map_err(|error| failed(error.into()))?;
+    let properties = java_properties::read(BufReader::new(file));
+    let properties = properties.map_err(|error| failed(Unreadable::Syntax(error.to_string())))?;
+    translate(properties.into_iter().collect()).map_err(failed)
+}
+
+/// Translates properties; what is not understood is refused, for what they say would not hold.
+fn translate(mut java: BTreeMap<String, String>) -> Result<BTreeMap<String, Text>, Unreadable> {
+    let mut properties = BTreeMap::new();
+    let mut set = |name: &str, value: String| {
+        properties.insert(name.to_owned(), Text::from(value));
+    };
+    for name in SAME {
+        if let Some(value) = java.remove(name) {
+            set(name, value);
+        }
+    }
+    for (name, here) in RENAMED {
+        if let Some(value) = java.remove(name) {
+            set(here, value);
+        }
+    }
+    if let Some(login) = java.remove("sasl.jaas.config") {
+        let allowed = Unreadable::Value { name: "sasl.jaas.config", allowed: LOGIN };
+        let (user, password) = credentials(&login).ok_or(allowed)?;
+        set("sasl.username", user);
+        set("sasl.password", password);
+    }
+    if let Some(algorithm) = java.remove("ssl.endpoint.identification.algorithm") {
+        let algorithm = if algorithm.is_empty() { "none".to_owned() } else { algorithm };
+        set("ssl.endpoint.identification.algorithm", algorithm);
+    }
+    let kind = java.remove("ssl.truststore.type");
+    if let Some(path) = java.remove("ssl.truststore.location") {
+        must_be_pem("ssl.truststore.type", kind.as_deref())?;
+        set("ssl.ca.location", path);
+    }
+    let kind = java.remove("ssl.keystore.type");
+    if let Some(path) = java.remove("ssl.keystore.location") {
+        must_be_pem("ssl.keystore.type", kind.as_deref())?;
+        // The one file holds both.
+        set("ssl.certificate.location", path.clone());
+        set("ssl.key.location", path);
+    }
+    match java.into_keys().next() {
+        Some(name) => Err(Unreadable::Unknown(name)),
+        None => Ok(properties),
+    }
+}
+
+fn must_be_pem(name: &'static str, kind: Option<&str>) -> Result<(), Unreadable> {
+    let allowed =
+        "PEM: librdkafka reads no store of Java's; `keytool` and `openssl` turn one into PEM";
+    if kind == Some("PEM") { Ok(()) } else { Err(Unreadable::Value { name, allowed }) }
+}
+
+/// Takes user and password out of a login as Java's login modules are configured.
+fn credentials(login: &str) -> Option<(String, String)> {
+    let mut rest = login.trim().strip_suffix(';')?.trim();
+    let (module, options) = rest.split_once(char::is_whitespace)?;
+    let known = ["plain.PlainLoginModule", "scram.ScramLoginModule"];
+    let module = module.strip_prefix("org.apache.kafka.common.security.")?;
+    if !known.contains(&module) {
+        return None;
+    }
+    rest = options.trim_start().strip_prefix("required")?;
+    let mut options = BTreeMap::new();
+    while !rest.trim_start().is_empty() {
+        let (name, value) = rest.trim_start().split_once('=')?;
+        let value = value.trim_start();
+        let (value, behind) = match value.strip_prefix(['"', '\'']) {
+            Some(quoted) => quoted.split_once(&value[..1])?,
+            None => value.split_once(char::is_whitespace).unwrap_or((value, "")),
+        };
+        options.insert(name.trim(), value.to_owned());
+        rest = behind;
+    }
+    let both = (options.remove("username")?, options.remove("password")?);
+    options.is_empty().then_some(both)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translated(properties: &[(&str, &str)]) -> Result<Vec<(String, String)>, String> {
+        let java = properties.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let translated = translate(java).map_err(|error| error.to_string())?;
+        Ok(translated.into_iter().map(|(name, v)| (name, v.as_str().to_owned())).collect())
+    }
+
+    #[test]
+    fn what_kafkas_tools_are_told_is_told_to_librdkafka() {
+        let login = "org.apache.kafka.common.security.scram.ScramLoginModule required \
+                     username=\"alice\" password='se=cr\"et';";
+        let found = translated(&[
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.mechanism", "SCRAM-SHA-256"),
+            ("sasl.jaas.config", login),
+            ("ssl.truststore.type", "PEM"),
+            ("ssl.truststore.location", "/ca.pem"),
+            ("ssl.keystore.type", "PEM"),
+            ("ssl.keystore.location", "/me.pem"),
+            ("ssl.endpoint.identification.algorithm", ""),
+        ]);
+        let expected = [
+            ("sasl.mechanism", "SCRAM-SHA-256"),
+            ("sasl.password", "se=cr\"et"),
+            ("sasl.username", "alice"),
+            ("security.protocol", "SASL_SSL"),
+            ("ssl.ca.location", "/ca.pem"),
+            ("ssl.certificate.location", "/me.pem"),
+            ("ssl.endpoint.identification.algorithm", "none"),
+            ("ssl.key.location", "/me.pem"),
+        ];
+        assert_eq!(found, Ok(expected.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec()));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_by_its_name() {
+        for (properties, named) in [
+            (&[("max.poll.records", "5")][..], "max.poll.records"),
+            (&[("ssl.truststore.location", "/ca.jks")], "ssl.truststore.type"),
+            (&[("ssl.truststore.password", "x")], "ssl.truststore.password"),
+            (
+                &[("ssl.keystore.location", "/me.jks"), ("ssl.keystore.type", "JKS")],
+                "ssl.keystore.type",
+            ),
+            (&[("sasl.jaas.config", "com.sun.Krb5LoginModule required;")], "sasl.jaas.config"),
+            (
+                &[(
+                    "sasl.jaas.config",
+                    "org.apache.kafka.common.security.plain.PlainLoginModule required username=a;",
+                )],
+                "sasl.jaas.config",
+            ),
+        ] {
+            let error = translated(properties).unwrap_err();
+            assert!(error.contains(named), "{named}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_login_may_be_written_without_quotes() {
+        let login = " org.apache.kafka.common.security.plain.PlainLoginModule  required\n \
+                     password=p username=u ; ";
+        assert_eq!(credentials(login), Some(("u".to_owned(), "p".to_owned())));
+    }
+}

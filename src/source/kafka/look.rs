@@ -1,0 +1,191 @@
+//! Looks whether partitions can be read on where they were left, and decides about those that cannot.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::error::Error;
+use super::judge::{Verdict, judge};
+use super::part;
+use super::reader::{OVERDUE, PATIENCE, Reader, TAKEN, place};
+use crate::config::OnGap;
+use crate::kafka::{At, Code, Partition, What};
+use crate::metrics;
+use crate::retry::{Peer, chain, persist};
+use crate::source::Stopped;
+
+/// How long a partition that cannot be read is left alone.
+const BACKOFF: Duration = Duration::from_millis(500);
+
+impl Reader {
+    /// What a failure of a partition means: an error, or that it is to be asked what there is.
+    pub(super) fn judge_failure(&self, nth: usize, code: Code) -> Result<(), Error> {
+        let partition = self.parts[nth].partition.clone();
+        log::debug!(
+            "cannot read on: partition={partition} offset={} error={code}",
+            self.parts[nth].next
+        );
+        match code {
+            Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::UnsupportedCompressionType
+            | Code::BadCompression
+            | Code::Fatal => return Err(Error::Read { partition, code }),
+            _ => {}
+        }
+        if self.stop.wait(BACKOFF) { Err(Stopped.into()) } else { Ok(()) }
+    }
+
+    /// Judges whether every partition can be read on where it was left, and passes over what is gone, if
+    /// that is wanted.
+    ///
+    /// # Errors
+    ///
+    /// If one cannot be read on.
+    pub(super) fn look(&mut self) -> Result<(), Error> {
+        loop {
+            self.look_for_gone()?;
+            let open: Vec<usize> = (0..self.parts.len())
+                .filter(|nth| !self.parts[*nth].gone && !self.lost.contains_key(nth))
+                .collect();
+            let all: Vec<_> = open.iter().map(|nth| self.parts[*nth].partition.clone()).collect();
+            let earliest = self.offsets(At::Beginning, &all)?;
+            let end = self.offsets(At::End, &all)?;
+            let mut compare = BTreeMap::new();
+            for nth in open {
+                let part = &self.parts[nth];
+                let (partition, wanted) = (part.partition.clone(), part.next);
+                let (earliest, end) = (earliest[&partition], end[&partition]);
+                match judge(wanted, part.mark(), earliest, end) {
+                    Verdict::Whole => {}
+                    Verdict::Compare => {
+                        compare.insert(nth, earliest);
+                    }
+                    Verdict::Gap => {
+                        self.pass(Error::Gap { partition, wanted, earliest }, earliest - wanted)?;
+                        self.parts[nth].pass_to(earliest);
+                    }
+                    Verdict::Shrunk => {
+                        self.pass(Error::Shrunk { partition, wanted, earliest, end }, 0)?;
+                        self.lost.insert(nth, earliest);
+                    }
+                }
+            }
+            // What went while it was looked at is judged again.
+            let Some(others) = self.compare(&compare)? else { continue };
+            for nth in others {
+                let part = &self.parts[nth];
+                let (partition, wanted) = (part.partition.clone(), part.next);
+                let earliest = compare[&nth];
+                self.pass(Error::Anew { partition, wanted, earliest }, 0)?;
+                self.lost.insert(nth, earliest);
+            }
+            return Ok(());
+        }
+    }
+
+    /// Judges whether every partition is there.
+    fn look_for_gone(&mut self) -> Result<(), Error> {
+        let names: BTreeSet<_> =
+            self.parts.iter().map(|part| Arc::clone(&part.partition.topic)).collect();
+        for name in names {
+            // Asking changes nothing.
+            let asked = |_| self.ask.partitions(&name);
+            let there = persist(&self.stop, Peer::Kafka, "the partitions of the topics", asked)?;
+            for nth in 0..self.parts.len() {
+                let part = &self.parts[nth];
+                let (partition, wanted) = (part.partition.clone(), part.next);
+                if partition.topic != name || part.gone || there.contains(&partition) {
+                    continue;
+                }
+                self.shared.forget(&partition);
+                self.pass(Error::Gone { partition, wanted }, 0)?;
+                self.parts[nth].gone = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the record before where each of these is to be read on; returns those where it is not the
+    /// one that was read, or `None` if something went meanwhile.
+    fn compare(&mut self, parts: &BTreeMap<usize, u64>) -> Result<Option<Vec<usize>>, Error> {
+        let mut others = Vec::new();
+        if parts.is_empty() {
+            return Ok(Some(others));
+        }
+        let mut open: Vec<usize> = parts.keys().copied().collect();
+        let begun = Instant::now();
+        let before = open.iter().map(|nth| &self.parts[*nth]);
+        self.messages.read(before.map(|part| (&part.partition, part.next - 1)))?;
+        while !open.is_empty() {
+            if self.stop.is_stopped() {
+                return Err(Stopped.into());
+            }
+            if begun.elapsed() > OVERDUE {
+                return Ok(None);
+            }
+            let mut went = false;
+            let Reader { messages, parts, .. } = self;
+            messages.poll(PATIENCE, TAKEN, |found| {
+                let Some(nth) = place(parts, &found) else { return };
+                let Some(at) = open.iter().position(|one| *one == nth) else { return };
+                let part = &parts[nth];
+                match found.what {
+                    What::Record { timestamp, value } => {
+                        let date = part::date(timestamp);
+                        let same = found.offset.unsigned_abs() == part.next - 1
+                            && part::checksum(date, part::kept(value)) == part.mark();
+                        others.extend((!same).then_some(nth));
+                        open.swap_remove(at);
+                    }
+                    // Whatever stands there, it is no record.
+                    What::End => {
+                        others.push(nth);
+                        open.swap_remove(at);
+                    }
+                    What::Failed(_) => went = true,
+                }
+            });
+            if went {
+                if self.stop.wait(BACKOFF) {
+                    return Err(Stopped.into());
+                }
+                return Ok(None);
+            }
+        }
+        // What else was fetched is not wanted.
+        self.messages.read([])?;
+        Ok(Some(others))
+    }
+
+    /// Passes over what is gone, and counts it; an error where that is not wanted.
+    pub(super) fn pass(&self, gap: Error, records: u64) -> Result<(), Error> {
+        let partition = match &gap {
+            Error::Gap { partition, .. }
+            | Error::Shrunk { partition, .. }
+            | Error::Anew { partition, .. }
+            | Error::Gone { partition, .. } => partition,
+            _ => return Err(gap),
+        };
+        match self.on_gap {
+            OnGap::Stop => Err(gap),
+            OnGap::Skip => {
+                metrics::gap(&partition.topic, partition.number, records);
+                log::warn!("passed over: {}", chain(&gap));
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks for offsets until there is an answer.
+    pub(super) fn offsets(
+        &self,
+        at: At,
+        of: &[Partition],
+    ) -> Result<BTreeMap<Partition, u64>, Error> {
+        // Asking changes nothing.
+        let asked = |_| self.ask.offsets(at, of);
+        Ok(persist(&self.stop, Peer::Kafka, "offsets of the topics", asked)?)
+    }
+}

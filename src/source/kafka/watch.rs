@@ -1,0 +1,235 @@
+//! Watches the topics beside the reader: what partitions there are, how far they reach, and whether
+//! anybody answers; and tells the group how far the job has come.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use crate::kafka::{self, At, Consumer, Partition};
+use crate::ledger::now;
+use crate::metrics;
+use crate::retry::{Ended, Peer, Stop, chain, persist};
+use crate::source::{Range, Topic};
+
+/// How often everything is looked at.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is logged how far behind the job is, while it is.
+const LOGGED_EVERY: Duration = Duration::from_secs(10);
+
+/// How often in a row a topic must be missing, or too short, to be so: a cluster that changes may say
+/// so for a moment.
+const SURE: u32 = 3;
+
+/// What the reader hears of the topics.
+pub(super) enum News {
+    /// There are more partitions, which begin there.
+    Found(Topic, Vec<(Partition, u64)>),
+    /// A topic seems to be another than it was.
+    Doubt,
+    /// The topics cannot be read.
+    Failed(kafka::Error),
+}
+
+/// What the reader and its watch tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// How far every partition is read.
+    reached: Mutex<BTreeMap<Partition, u64>>,
+    /// How many records are read.
+    pub records: AtomicU64,
+    /// When the brokers were last asked something that they answered, in milliseconds since 1970.
+    pub answered: AtomicU64,
+    /// The offsets of the mark that the group was not told yet.
+    marks: Mutex<BTreeMap<Partition, u64>>,
+}
+
+impl Shared {
+    /// Notes how far partitions are read.
+    pub fn reach<'a>(&self, offsets: impl Iterator<Item = (&'a Partition, u64)>) {
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        for (partition, offset) in offsets {
+            match reached.get_mut(partition) {
+                Some(reached) => *reached = offset,
+                None => drop(reached.insert(partition.clone(), offset)),
+            }
+        }
+    }
+
+    /// Forgets a partition that is read no more.
+    pub fn forget(&self, partition: &Partition) {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner).remove(partition);
+    }
+
+    fn reached(&self) -> BTreeMap<Partition, u64> {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Tells the group how far the job has come: for lag tools alone. Nothing reads it back.
+#[derive(Clone, Debug)]
+pub struct Group(pub(super) Arc<Shared>);
+
+impl Group {
+    /// Takes the ranges of an epoch that the mark has passed; never waits. They are told within a
+    /// second; a refusal is logged once.
+    pub fn tell(&self, ranges: &[Range]) {
+        let mut marks = self.0.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        for range in ranges {
+            if let Some(partition) = Partition::parse(&range.partition) {
+                marks.insert(partition, range.to);
+            }
+        }
+    }
+}
+
+/// Watches the topics until it is stopped.
+pub(super) struct Watch {
+    pub ask: Arc<Consumer>,
+    pub topics: [(Topic, String); 2],
+    pub shared: Arc<Shared>,
+    /// How many records behind is behind.
+    pub behind: u64,
+    pub stop: Stop,
+    pub news: Sender<News>,
+}
+
+/// What was seen before.
+#[derive(Default)]
+struct Seen {
+    /// How often in a row a topic was missing.
+    missing: u32,
+    /// How often in a row a partition was missing, or ended before what was read of it.
+    short: u32,
+    lag: u64,
+}
+
+/// How far behind the job was when that was last logged.
+struct Logged {
+    at: Instant,
+    lag: Option<u64>,
+    records: u64,
+}
+
+impl Watch {
+    /// Watches.
+    pub fn run(&self) {
+        let mut seen = Seen::default();
+        let mut logged = Logged { at: Instant::now(), lag: None, records: 0 };
+        let mut first = true;
+        while first || !self.stop.wait(EVERY) {
+            first = false;
+            self.tell_group();
+            // Looking changes nothing.
+            let look = |_| self.look(&mut seen);
+            match persist(&self.stop, Peer::Kafka, "what the topics are", look) {
+                Ok(()) => {}
+                Err(Ended::Stopped) => break,
+                Err(Ended::Failed(kafka::Error::NoTopic { .. })) if seen.missing + 1 < SURE => {
+                    seen.missing += 1;
+                    continue;
+                }
+                Err(Ended::Failed(error)) => return self.say(News::Failed(error)),
+            }
+            if std::mem::take(&mut seen.missing) > 0 {
+                self.say(News::Doubt);
+            }
+            if seen.short >= SURE {
+                seen.short = 0;
+                self.say(News::Doubt);
+            }
+            if logged.at.elapsed() >= LOGGED_EVERY {
+                self.log(&mut logged, seen.lag);
+            }
+        }
+        self.tell_group();
+    }
+
+    fn look(&self, seen: &mut Seen) -> Result<(), kafka::Error> {
+        let reached = self.shared.reached();
+        // 1. Partitions that are new begin at their beginning; one that is no more is the reader's to
+        //    judge.
+        let mut missing = false;
+        for (topic, name) in &self.topics {
+            let mut new = self.ask.partitions(name)?;
+            let is_there = |partition: &Partition| new.contains(partition);
+            let of_it = reached.keys().filter(|partition| *partition.topic == **name);
+            missing |= !of_it.clone().all(is_there);
+            new.retain(|partition| !reached.contains_key(partition));
+            if !new.is_empty() {
+                let beginnings = self.ask.offsets(At::Beginning, &new)?;
+                for (partition, from) in &beginnings {
+                    log::info!("a new partition: partition={partition} offset={from}");
+                }
+                // Known from now on; read as soon as the reader hears of it.
+                self.shared.reach(beginnings.iter().map(|(partition, from)| (partition, *from)));
+                self.say(News::Found(*topic, beginnings.into_iter().collect()));
+            }
+        }
+        if missing {
+            seen.short += 1;
+            return Ok(());
+        }
+        // 2. What was read before the question stands before the answer, or is gone.
+        let asked = now();
+        let ends = self.ask.offsets(At::End, reached.keys())?;
+        self.shared.answered.store(asked, Ordering::Relaxed);
+        let mut lag = 0;
+        let mut short = false;
+        for (partition, end) in &ends {
+            let reached = reached[partition];
+            short |= *end < reached;
+            let left = end.saturating_sub(reached);
+            metrics::lag(&partition.topic, partition.number, left);
+            lag += left;
+        }
+        seen.short = if short { seen.short + 1 } else { 0 };
+        seen.lag = lag;
+        Ok(())
+    }
+
+    /// Logs how far behind the job is, and for how long yet.
+    fn log(&self, logged: &mut Logged, lag: u64) {
+        let seconds = logged.at.elapsed().as_secs_f64();
+        let records = self.shared.records.load(Ordering::Relaxed);
+        let rate = (records - logged.records) as f64 / seconds;
+        let before = std::mem::replace(&mut logged.lag, (lag > self.behind).then_some(lag));
+        match (before, logged.lag) {
+            (_, Some(lag)) => {
+                let gained = before.map_or(rate, |before| (before as f64 - lag as f64) / seconds);
+                let left = if gained >= 1.0 {
+                    let seconds = Duration::from_secs((lag as f64 / gained).ceil() as u64);
+                    format!("done in about {seconds:?}")
+                } else {
+                    "not getting closer".to_owned()
+                };
+                log::info!("catching up: lag_records={lag} records_per_second={rate:.0}: {left}");
+            }
+            (Some(_), None) => log::info!("caught up: lag_records={lag}"),
+            (None, None) => {}
+        }
+        (logged.at, logged.records) = (Instant::now(), records);
+    }
+
+    fn tell_group(&self) {
+        let mut marks = self.shared.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = std::mem::take(&mut *marks);
+        drop(marks);
+        if !told.is_empty()
+            && let Err(error) = self.ask.tell_group(told.iter().map(|(it, offset)| (it, *offset)))
+        {
+            log::warn!("cannot tell the group its offsets: error={}", chain(&error));
+        }
+        // What became of those before is heard here.
+        self.ask.listen();
+    }
+
+    fn say(&self, news: News) {
+        if self.news.send(news).is_err() {
+            log::debug!("news of the topics are told to nobody: the source has ended");
+        }
+    }
+}
