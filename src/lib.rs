@@ -19,6 +19,7 @@
 //! - [`sink`]: what makes an epoch's effects durable;
 //! - [`store`]: the embedded database, in place of the live servers;
 //! - [`kafka`]: Kafka's clients;
+//! - [`redis`]: Redis: connections, our names and bytes there;
 //! - [`retry`]: waiting for servers that are away;
 //! - [`metrics`]: the numbers to watch;
 //! - [`failpoint`]: where crash tests stop the process;
@@ -34,6 +35,7 @@ pub mod kafka;
 pub mod ledger;
 pub mod metrics;
 pub mod outside;
+pub mod redis;
 pub mod retry;
 pub mod sink;
 pub mod source;

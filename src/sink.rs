@@ -1,6 +1,8 @@
 //! What makes an epoch's effects durable outside; the contract stands in [`crate::outside`].
 
+mod again;
 mod embedded;
+mod redis;
 
 use std::error::Error;
 use std::ops::AddAssign;
@@ -11,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::decode::Reason;
 use crate::source::Topic;
 
+pub use again::Again;
 pub use embedded::Embedded;
+pub use redis::{Begin, Changed, Redis};
 
 /// Why something outside could not be read or written.
 pub type Failed = Box<dyn Error + Send + Sync>;
