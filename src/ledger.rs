@@ -11,6 +11,9 @@
 //! does, keeps a binding until the mark and writes both with the effects.
 
 mod fence;
+mod kept;
+mod recover;
+mod redis;
 
 use std::sync::Arc;
 
@@ -21,6 +24,10 @@ use crate::sink::Totals;
 use crate::source::Range;
 
 pub use fence::Fence;
+pub use redis::{
+    Again, Doubt, Doubts, Error, Found, Freshness, Opened, Redis, Room, Then, Vacant, open,
+    reached_by, reset,
+};
 
 /// The durable statement: this epoch is exactly these ranges, at this time, with these settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

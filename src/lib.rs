@@ -20,6 +20,7 @@
 //! - [`store`]: the embedded database, in place of the live servers;
 //! - [`kafka`]: Kafka's clients;
 //! - [`hbase`]: HBase by way of its Thrift servers;
+//! - [`redis`]: Redis: connections, our names and bytes there;
 //! - [`hdfs`]: Hadoop's files;
 //! - [`retry`]: waiting for servers that are away;
 //! - [`metrics`]: the numbers to watch; [`health`]: whether the job is well; [`http`]: both, asked for;
@@ -40,6 +41,7 @@ pub mod kafka;
 pub mod ledger;
 pub mod metrics;
 pub mod outside;
+pub mod redis;
 pub mod retry;
 pub mod sink;
 pub mod source;

@@ -1,8 +1,10 @@
 //! What makes an epoch's effects durable outside; the contract stands in [`crate::outside`].
 
+mod again;
 pub mod dead_letters;
 mod embedded;
 mod hbase;
+mod redis;
 
 use std::error::Error;
 use std::ops::AddAssign;
@@ -13,9 +15,11 @@ use serde::{Deserialize, Serialize};
 use crate::decode::Reason;
 use crate::source::Topic;
 
+pub use again::Again;
 pub use dead_letters::DeadLetters;
 pub use embedded::Embedded;
 pub use hbase::Hbase;
+pub use redis::{Begin, Changed, Redis};
 
 /// Why something outside could not be read or written.
 pub type Failed = Box<dyn Error + Send + Sync>;

@@ -1,0 +1,417 @@
+//! Scores in Redis: each score key has one owner, here, and changes one epoch after another.
+//!
+//! ```text
+//!  scores(e) ──▶ by key ──▶ a queue a key ──▶ the first of every queue, in one go ──▶ Scored(e)
+//!                                              one script a key: the key mark tells
+//! ```
+//!
+//! A script finds the epoch before in the key mark, applies, and moves the mark; else it changes
+//! nothing and says what stands. So a reply that was lost is harmless, and so is a second run: the
+//! epoch is found done. Several epochs are under way at once; of one key the next is sent when the one
+//! before is answered.
+//!
+//! An epoch with many articles of a key is applied in parts, so that no script holds Redis up for
+//! long: in between the key mark names the last article of the parts that were applied. The parts are
+//! of sorted articles, so a second run goes on behind that article, however it cuts the rest.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender};
+use dataflows::{Article, Channel, Epoch};
+
+use super::Scores;
+use crate::config;
+use crate::failpoint;
+use crate::ledger::{Binding, Doubt, Doubts};
+use crate::outside::{ScoreKey, Told};
+use crate::redis::{self, Client, Dated, KeyMark, Part, Scored, score_key};
+use crate::retry::{Ended, Fault, Faulty, Peer, Stop, persist};
+
+/// How many articles a script changes at most: a millisecond or two of Redis's time.
+const PART: usize = 2000;
+
+/// Where scores begin.
+#[derive(Debug, Default)]
+pub struct Begin {
+    /// The last epoch that was applied to each score key, as the ledger knows it.
+    pub keys: BTreeMap<String, KeyMark>,
+    /// The epochs that are bound already, and run again: they may have been applied.
+    pub bound: Vec<Dated>,
+}
+
+/// Writes scores into Redis. Calls do not wait; what became of them is told.
+///
+/// When it is dropped, what was called for before is still written, unless the job stops.
+pub struct Redis {
+    calls: Option<Sender<(Arc<Binding>, Scores)>>,
+    owner: Option<JoinHandle<()>>,
+}
+
+/// A key mark stands where neither the last epoch left it nor this one can have.
+#[derive(Debug, thiserror::Error)]
+#[error("the key mark of {0} changed while epochs ran again for it")]
+pub struct Changed(String);
+
+impl Redis {
+    /// Writes scores of a job; `doubts` hears of key marks that stand at another time than the ledger.
+    /// Where nobody hears of them, they are failures.
+    ///
+    /// # Errors
+    ///
+    /// If a url of the configuration is none.
+    pub fn new(
+        redis: &config::Redis,
+        job: &str,
+        begin: Begin,
+        told: Sender<Told>,
+        stop: Stop,
+        doubts: Option<Doubts>,
+    ) -> Result<Redis, redis::Error> {
+        let Begin { keys, bound } = begin;
+        let mut owner = Owner {
+            client: Client::new(redis)?,
+            job: job.to_owned(),
+            names: HashMap::new(),
+            keys: Vec::new(),
+            busy: Vec::new(),
+            epochs: BTreeMap::new(),
+            bound: bound.into_iter().map(|dated| (dated.epoch, dated.time)).collect(),
+            told,
+            stop,
+            doubts,
+        };
+        for (name, last) in keys {
+            let nth = owner.key(name);
+            owner.keys[nth].last = Some(last);
+        }
+        let (calls, asked) = crossbeam_channel::unbounded();
+        let owner = std::thread::Builder::new()
+            .name("scores".to_owned())
+            .spawn(move || owner.run(&asked))
+            .expect("the system has room for a thread");
+        Ok(Redis { calls: Some(calls), owner: Some(owner) })
+    }
+
+    /// Adds to hot scores and sets new ones; told as `Scored`.
+    pub fn scores(&mut self, binding: &Arc<Binding>, scores: Scores) {
+        let calls = self.calls.as_ref().expect("they end with the drop");
+        // An owner that is gone has told of a failure before, and the job stops.
+        if calls.send((Arc::clone(binding), scores)).is_err() {
+            log::debug!("nobody writes scores any more: the job is stopping");
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        drop(self.calls.take());
+        if let Some(owner) = self.owner.take()
+            && owner.join().is_err()
+        {
+            log::error!("the thread that writes scores has panicked");
+        }
+    }
+}
+
+/// The thread that owns all score keys.
+struct Owner {
+    client: Client,
+    job: String,
+    names: HashMap<String, usize>,
+    keys: Vec<Key>,
+    /// The keys that have something to write.
+    busy: Vec<usize>,
+    /// The epochs that are not wholly written.
+    epochs: BTreeMap<Epoch, Open>,
+    /// The dates of epochs that were bound before this run.
+    bound: BTreeMap<Epoch, u64>,
+    told: Sender<Told>,
+    stop: Stop,
+    doubts: Option<Doubts>,
+}
+
+/// A score key.
+struct Key {
+    name: String,
+    /// The last epoch that was applied to it, or a part of it.
+    last: Option<KeyMark>,
+    waiting: VecDeque<Change>,
+    /// It stands at another time than the ledger: nothing more is written.
+    doubted: bool,
+}
+
+/// What an epoch does to a key.
+struct Change {
+    epoch: Dated,
+    adds: bool,
+    /// Sorted by article.
+    articles: Vec<(Article, u64)>,
+}
+
+/// An epoch whose scores are not all written.
+struct Open {
+    keys: Vec<ScoreKey>,
+    left: usize,
+}
+
+impl Owner {
+    fn run(mut self, calls: &Receiver<(Arc<Binding>, Scores)>) {
+        loop {
+            if self.busy.is_empty() {
+                match calls.recv() {
+                    Ok((binding, scores)) => self.accept(&binding, scores),
+                    Err(_) => return,
+                }
+            }
+            for (binding, scores) in calls.try_iter() {
+                self.accept(&binding, scores);
+            }
+            if let Err(ended) = self.write() {
+                return self.tell(match ended {
+                    Ended::Stopped => Told::Stopped,
+                    Ended::Failed(error) => Told::Failed(error.into()),
+                });
+            }
+        }
+    }
+
+    /// Lines up what an epoch does, key by key.
+    fn accept(&mut self, binding: &Binding, mut scores: Scores) {
+        let epoch = Dated::of(binding);
+        scores.hot.sort_unstable_by_key(|hot| (hot.channel, hot.article));
+        scores.new.sort_unstable_by_key(|new| (new.channel, new.article));
+        let mut keys = Vec::new();
+        let mut line_up = |channel: Channel, adds: bool, articles: Vec<(Article, u64)>| {
+            let key = if adds { ScoreKey::Hot(channel) } else { ScoreKey::New(channel) };
+            keys.push(key);
+            let nth = self.key(score_key(&binding.names, key));
+            if self.keys[nth].waiting.is_empty() && !self.keys[nth].doubted {
+                self.busy.push(nth);
+            }
+            self.keys[nth].waiting.push_back(Change { epoch, adds, articles });
+        };
+        for hot in scores.hot.chunk_by(|a, b| a.channel == b.channel) {
+            let articles = hot.iter().map(|hot| (hot.article, hot.weight)).collect();
+            line_up(hot[0].channel, true, articles);
+        }
+        for new in scores.new.chunk_by(|a, b| a.channel == b.channel) {
+            let time = |time: Option<u64>| time.unwrap_or(epoch.time);
+            let articles = new.iter().map(|new| (new.article, time(new.timestamp))).collect();
+            line_up(new[0].channel, false, articles);
+        }
+        if keys.is_empty() {
+            self.tell(Told::Scored(epoch.epoch, keys));
+        } else {
+            self.epochs.insert(epoch.epoch, Open { left: keys.len(), keys });
+        }
+    }
+
+    fn key(&mut self, name: String) -> usize {
+        *self.names.entry(name).or_insert_with_key(|name| {
+            let (name, waiting) = (name.clone(), VecDeque::new());
+            self.keys.push(Key { name, last: None, waiting, doubted: false });
+            self.keys.len() - 1
+        })
+    }
+
+    /// Writes the next of every key, however long that takes. Repeating it is harmless: the key marks
+    /// tell what was applied.
+    fn write(&mut self) -> Result<(), Ended<redis::Error>> {
+        self.busy.retain(|&nth| {
+            let epochs = &mut self.epochs;
+            let told = &self.told;
+            self.keys[nth].pass_what_is_applied(|epoch| one_written(epochs, told, epoch));
+            !self.keys[nth].waiting.is_empty()
+        });
+        if self.busy.is_empty() {
+            return Ok(());
+        }
+        let stop = self.stop.clone();
+        persist(&stop, Peer::Redis, "to write scores", |_| self.attempt())
+    }
+
+    fn attempt(&mut self) -> Result<(), redis::Error> {
+        let parts: Vec<_> = self.busy.iter().map(|&nth| (nth, self.keys[nth].next())).collect();
+        let commands: Vec<_> =
+            parts.iter().map(|(_, part)| redis::prepare(&self.job, part)).collect();
+        let sent: Vec<_> = parts.into_iter().map(|(nth, part)| (nth, part.after)).collect();
+        failpoint::reach("before-scores");
+        let answers = self.client.ask_all(&commands);
+        failpoint::reach("after-scores");
+        let mut failed: Option<redis::Error> = None;
+        for ((nth, after), answer) in sent.into_iter().zip(answers) {
+            match redis::scored(&self.job, &self.keys[nth].name, answer) {
+                Ok(Scored::Now) => self.keys[nth].last = Some(after),
+                Ok(Scored::Not(found)) => self.found(nth, after.last, found),
+                Err(error) => {
+                    // What cannot be mended counts before what can.
+                    if failed.as_ref().is_none_or(|first| first.fault() != Fault::Fatal) {
+                        failed = Some(error);
+                    }
+                }
+            }
+            let (epochs, told) = (&mut self.epochs, &self.told);
+            self.keys[nth].pass_what_is_applied(|epoch| one_written(epochs, told, epoch));
+        }
+        let keys = &self.keys;
+        self.busy.retain(|&nth| !keys[nth].waiting.is_empty() && !keys[nth].doubted);
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Takes in that an epoch was not applied to a key, because of the key mark that stands there.
+    fn found(&mut self, nth: usize, sent: Dated, found: Option<KeyMark>) {
+        let key = &mut self.keys[nth];
+        match judge(sent, found, &self.bound) {
+            Judged::Done => key.last = Some(KeyMark::whole(sent)),
+            Judged::InParts(mark) => key.last = Some(mark),
+            Judged::AtAnotherTime => {
+                key.doubted = true;
+                let doubt = Doubt { key: key.name.clone(), known: key.last, found };
+                match &self.doubts {
+                    Some(doubts) => doubts.say(doubt),
+                    None => self.tell(Told::Failed(Changed(doubt.key).into())),
+                }
+            }
+        }
+    }
+
+    fn tell(&self, what: Told) {
+        tell(&self.told, what);
+    }
+}
+
+impl Key {
+    /// Drops what is applied from the queue, and says of which epochs that was the last part.
+    fn pass_what_is_applied(&mut self, mut applied: impl FnMut(Epoch)) {
+        let Some(last) = self.last else { return };
+        let is_applied = |change: &mut Change| {
+            let epoch = change.epoch.epoch;
+            epoch < last.last.epoch || (epoch == last.last.epoch && last.through.is_none())
+        };
+        while let Some(change) = self.waiting.pop_front_if(is_applied) {
+            applied(change.epoch.epoch);
+        }
+    }
+
+    /// The next part to write, of a key that has one.
+    fn next(&self) -> Part<'_> {
+        let Change { epoch, adds, articles } = self.waiting.front().expect("a busy key has work");
+        let rest = match self.last {
+            Some(KeyMark { last, through: Some(through) }) if last.epoch == epoch.epoch => {
+                &articles[articles.partition_point(|(article, _)| *article <= through)..]
+            }
+            _ => &articles[..],
+        };
+        let (changes, through) = match rest.get(..PART) {
+            Some(part) if rest.len() > PART => (part, part.last().map(|(article, _)| *article)),
+            _ => (rest, None),
+        };
+        let after = KeyMark { last: *epoch, through };
+        Part { key: &self.name, adds: *adds, before: self.last, after, changes }
+    }
+}
+
+/// What a key mark says that an epoch did not expect.
+#[derive(Debug, PartialEq, Eq)]
+enum Judged {
+    /// The epoch was applied before.
+    Done,
+    /// It was applied in parts, up to this one.
+    InParts(KeyMark),
+    /// Redis, or this node of it, stands at another time than the ledger.
+    AtAnotherTime,
+}
+
+fn judge(sent: Dated, found: Option<KeyMark>, bound: &BTreeMap<Epoch, u64>) -> Judged {
+    match found {
+        Some(found) if found.last == sent => match found.through {
+            Some(_) => Judged::InParts(found),
+            None => Judged::Done,
+        },
+        // A later epoch that is bound was applied after this one, in the run before.
+        Some(KeyMark { last, .. })
+            if last.epoch > sent.epoch && bound.get(&last.epoch) == Some(&last.time) =>
+        {
+            Judged::Done
+        }
+        _ => Judged::AtAnotherTime,
+    }
+}
+
+/// Counts that one key of an epoch is written.
+fn one_written(epochs: &mut BTreeMap<Epoch, Open>, told: &Sender<Told>, epoch: Epoch) {
+    let open = epochs.get_mut(&epoch).expect("an epoch is open while a key waits");
+    open.left -= 1;
+    if open.left == 0
+        && let Some(Open { keys, .. }) = epochs.remove(&epoch)
+    {
+        tell(told, Told::Scored(epoch, keys));
+    }
+}
+
+fn tell(told: &Sender<Told>, what: Told) {
+    // Who is gone has heard of a failure before, and the job stops.
+    if told.send(what).is_err() {
+        log::debug!("nobody hears what became of scores: the job is stopping");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn e(epoch: u64) -> Dated {
+        Dated { epoch: Epoch(epoch), time: 1000 + epoch }
+    }
+
+    #[test]
+    fn what_a_key_mark_says_that_an_epoch_did_not_expect() {
+        let bound = BTreeMap::from([(Epoch(5), 1005), (Epoch(6), 1006)]);
+        let whole = |dated| Some(KeyMark::whole(dated));
+        let part = |dated| KeyMark { last: dated, through: Some(Article(7)) };
+        let other = Dated { time: 5, ..e(6) };
+        for (what, found, judged) in [
+            ("itself", whole(e(5)), Judged::Done),
+            ("a part of itself", Some(part(e(5))), Judged::InParts(part(e(5)))),
+            ("a later bound one", whole(e(6)), Judged::Done),
+            ("a part of a later bound one", Some(part(e(6))), Judged::Done),
+            ("nothing", None, Judged::AtAnotherTime),
+            ("an earlier one", whole(e(4)), Judged::AtAnotherTime),
+            ("a later one that is not bound", whole(e(7)), Judged::AtAnotherTime),
+            ("a later one, bound otherwise", whole(other), Judged::AtAnotherTime),
+        ] {
+            assert_eq!(judge(e(5), found, &bound), judged, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_parts_of_an_epoch_follow_each_other_and_a_second_run_goes_on_behind_the_last() {
+        let articles: Vec<_> = (0..5000).map(|n| (Article(n), 1)).collect();
+        let change = Change { epoch: e(5), adds: true, articles };
+        let mut key = Key {
+            name: "ch:1:hot".to_owned(),
+            last: Some(KeyMark::whole(e(3))),
+            waiting: VecDeque::from([change]),
+            doubted: false,
+        };
+        let mut cuts = Vec::new();
+        let mut done = Vec::new();
+        while !key.waiting.is_empty() {
+            let part = key.next();
+            assert_eq!(part.before, key.last);
+            cuts.push((part.changes.len(), part.after.through));
+            key.last = Some(part.after);
+            key.pass_what_is_applied(|epoch| done.push(epoch));
+        }
+        let through = |article| Some(Article(article));
+        assert_eq!(cuts, [(2000, through(1999)), (2000, through(3999)), (1000, None)]);
+        assert_eq!((key.last, done), (Some(KeyMark::whole(e(5))), vec![Epoch(5)]));
+        let articles = vec![(Article(-3), 1), (Article(1), 1), (Article(7), 1)];
+        key.waiting.push_back(Change { epoch: e(6), adds: true, articles });
+        // Another version has cut otherwise.
+        key.last = Some(KeyMark { last: e(6), through: through(1) });
+        assert_eq!(key.next().changes, [(Article(7), 1)]);
+    }
+}
