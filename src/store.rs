@@ -8,6 +8,7 @@
 
 mod load;
 pub mod rows;
+mod staging;
 mod witness;
 
 use std::fs::{self, File};
@@ -114,7 +115,6 @@ pub struct Store {
     pub(crate) letters: Keyspace,
     files: Keyspace,
     ledger: Keyspace,
-    pub(crate) staged: Keyspace,
 }
 
 const MARK: &str = "mark";
@@ -202,7 +202,6 @@ impl Store {
             letters: keyspace("letters", 2 << 20)?,
             files: keyspace("files", 128 << 10)?,
             ledger: keyspace("ledger", 128 << 10)?,
-            staged: keyspace("staged", UNSEALED_BYTES)?,
             db: db.clone(),
         };
         store.check_commits(witnessed)?;
@@ -324,30 +323,27 @@ impl Store {
         batch.commit().map_err(|error| Error::of(&self.dir, "write to", error))?;
         commits.0 = next;
         commits.1.put(next).map_err(failed(&self.dir, "write to"))?;
-        self.seal_what_is_large()
+        seal(&self.db, &self.dir, &self.large())
     }
 
-    /// Seals what a keyspace holds in memory when it has become large, and waits while much is sealed.
+    /// The keyspaces that may become large.
+    fn large(&self) -> [&Keyspace; 5] {
+        [&self.cells, &self.hot, &self.new, &self.similar, &self.letters]
+    }
+
+    /// Writes what is in memory into tables, where that is much: the next opening need not put it there
+    /// again from the journal.
     ///
-    /// The database seals too, but on the thread that also writes and merges tables; meanwhile it takes
-    /// writes without bound.
-    #[expect(clippy::disallowed_methods, reason = "the database tells nobody that it has flushed")]
-    fn seal_what_is_large(&self) -> Result<(), Error> {
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub(crate) fn settle(&self) -> Result<(), Error> {
         let failed = |error| Error::of(&self.dir, "write to", error);
-        for keyspace in
-            [&self.cells, &self.hot, &self.new, &self.similar, &self.letters, &self.staged]
-        {
-            if keyspace.tree.active_memtable().size() <= UNSEALED_BYTES {
-                continue;
-            }
-            while keyspace.tree.sealed_memtable_count() >= SEALED {
-                // An error here says that the thread that would flush has failed.
-                self.db.persist(PersistMode::Buffer).map_err(failed)?;
-                std::thread::sleep(FLUSH_PATIENCE);
-            }
+        let much = |keyspace: &&Keyspace| keyspace.tree.active_memtable().size() > SETTLED_BYTES;
+        for keyspace in self.large().into_iter().filter(much) {
             keyspace.rotate_memtable().map_err(failed)?;
         }
-        Ok(())
+        self.large().into_iter().try_for_each(|keyspace| wait(&self.db, &self.dir, keyspace, 1))
     }
 
     /// Adds to a batch that the mark moves, and what is known of replays.
@@ -460,6 +456,9 @@ const UNSEALED_BYTES: u64 = 8 << 20;
 /// How much of a keyspace may be sealed and not be in a table yet, in pieces of so many bytes.
 const SEALED: usize = 2;
 
+/// How much may stay in memory when a command ends.
+const SETTLED_BYTES: u64 = 512 << 10;
+
 /// How long a writer waits before it looks again whether there is room.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(2);
 
@@ -475,6 +474,32 @@ fn options(memtable: u64) -> KeyspaceCreateOptions {
         .filter_block_pinning_policy(PinningPolicy::all(true))
         .index_block_pinning_policy(PinningPolicy::all(true))
         .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES)))
+}
+
+/// Seals what keyspaces hold in memory where it has become large, and waits while much is sealed.
+///
+/// The database seals too, but on the thread that also writes and merges tables; meanwhile it takes
+/// writes without bound.
+fn seal(db: &Database, dir: &Path, keyspaces: &[&Keyspace]) -> Result<(), Error> {
+    for keyspace in keyspaces {
+        if keyspace.tree.active_memtable().size() > UNSEALED_BYTES {
+            wait(db, dir, keyspace, SEALED)?;
+            let rotated = keyspace.rotate_memtable();
+            rotated.map_err(|error| Error::of(dir, "write to", error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Waits until fewer pieces of a keyspace than so many are sealed and in no table yet.
+#[expect(clippy::disallowed_methods, reason = "the database tells nobody that it has flushed")]
+fn wait(db: &Database, dir: &Path, keyspace: &Keyspace, pieces: usize) -> Result<(), Error> {
+    while keyspace.tree.sealed_memtable_count() >= pieces {
+        // An error here says that the thread that would flush has failed.
+        db.persist(PersistMode::Buffer).map_err(|error| Error::of(dir, "write to", error))?;
+        std::thread::sleep(FLUSH_PATIENCE);
+    }
+    Ok(())
 }
 
 /// Whether a store stands in a directory, of whatever version.

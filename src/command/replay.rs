@@ -99,6 +99,7 @@ pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
     let caught = interrupts.end();
     let signal = if watched.is_done() { 0 } else { caught };
     let reached = reached?;
+    store.settle()?;
 
     let summary = Summary { store: &store, files, begun, mark_before: mark, mark: reached };
     if signal != 0 {

@@ -7,7 +7,7 @@
 //!       rows are dropped           replacing a row again is harmless
 //! ```
 //!
-//! The lines of one row may stand anywhere in the file; staging sorts them, in bounded memory.
+//! The lines of one row may stand anywhere in the file; [`Staging`] sorts them.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -18,12 +18,19 @@ use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 
 use super::rows::{self, List, SimilarRow, Version, encode};
+use super::staging::Staging;
 use super::{LOADING, REPLAY, Store};
 use crate::failpoint;
 use crate::text;
 
 /// The longest line of a table.
 const MAX_LINE: u64 = 16 << 20;
+
+/// What the keys of staged neighbours begin with.
+const SIMILAR: &str = "s";
+
+/// What the keys of staged versions begin with.
+const HISTORY: &str = "h";
 
 /// How many rows are written in one go.
 const BATCH: usize = 4096;
@@ -93,9 +100,11 @@ pub struct Loaded {
 }
 
 /// The durable statement that the staged rows are complete, and are to replace those that they name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Loading {
     loaded_until: u64,
+    /// How many lines are staged of neighbours and of versions: of two with one key the later counts.
+    staged: [u64; 2],
 }
 
 impl Store {
@@ -109,29 +118,42 @@ impl Store {
         similar: Option<&Path>,
         history: Option<&Path>,
     ) -> Result<Loaded, super::Error> {
-        self.drop_staged()?;
-        let mut loading = Loading { loaded_until: 0 };
-        let staged = self.stage(similar, history, &mut loading);
-        if staged.is_err() {
-            self.drop_staged()?;
+        let staging = Staging::begin(&self.dir)?;
+        let mut loading = Loading::default();
+        let loaded = stage(&staging, similar, history, &mut loading);
+        if loaded.is_ok() {
+            staging.persist()?;
+            loading.staged = [count(&staging, SIMILAR)?, count(&staging, HISTORY)?];
+            let mut batch = self.batch();
+            batch.insert(&self.ledger, LOADING, encode(&loading));
+            self.commit(batch)?;
+            failpoint::reach("load-staged");
+            self.replace(&staging, &loading)?;
+            self.settle()?;
         }
-        let loaded = staged?;
-        let mut batch = self.batch();
-        batch.insert(&self.ledger, LOADING, encode(&loading));
-        self.commit(batch)?;
-        failpoint::reach("load-staged");
-        self.finish_loading()?;
-        Ok(loaded)
+        drop(staging);
+        Staging::sweep(&self.dir)?;
+        loaded
     }
 
     /// Ends what a load that was cut off has begun, one way or the other.
     pub(super) fn finish_loading(&self) -> Result<(), super::Error> {
-        let Some(loading) = self.row::<Loading>(&self.ledger, LOADING)? else {
-            return self.drop_staged();
-        };
-        self.replace_similar()?;
+        if let Some(loading) = self.row::<Loading>(&self.ledger, LOADING)? {
+            self.replace(&Staging::resume(&self.dir)?, &loading)?;
+        }
+        Staging::sweep(&self.dir)
+    }
+
+    fn replace(&self, staging: &Staging, loading: &Loading) -> Result<(), super::Error> {
+        // Its database might have lost some of them, and not know.
+        let staged = [count(staging, SIMILAR)?, count(staging, HISTORY)?];
+        if staged != loading.staged {
+            let what = format!("of {:?} staged lines {staged:?} are left", loading.staged);
+            return Err(super::Error::Damaged { dir: self.dir.clone(), what });
+        }
+        self.replace_similar(staging)?;
         failpoint::reach("load-similar-replaced");
-        self.replace_histories()?;
+        self.replace_histories(staging)?;
         failpoint::reach("load-histories-replaced");
         let mut replay = self.replay()?;
         replay.loaded_until = replay.loaded_until.max(loading.loaded_until);
@@ -140,98 +162,13 @@ impl Store {
         batch.remove(&self.ledger, LOADING);
         self.commit(batch)?;
         failpoint::reach("load-done");
-        self.drop_staged()
+        Ok(())
     }
 
-    fn drop_staged(&self) -> Result<(), super::Error> {
-        // Asked first, since clearing costs files and flushes even where nothing stands.
-        if self.pairs(&self.staged, "").next().is_none() {
-            return Ok(());
-        }
-        self.staged.clear().map_err(|error| super::Error::of(&self.dir, "write to", error))
-    }
-
-    fn stage(
-        &self,
-        similar: Option<&Path>,
-        history: Option<&Path>,
-        loading: &mut Loading,
-    ) -> Result<Loaded, super::Error> {
-        let mut loaded = Loaded::default();
-        if let Some(file) = similar {
-            loaded.neighbours = self.stage_file(file, |line| {
-                let fields: Vec<_> = line.split(|byte| *byte == b'\t').collect();
-                let [article, neighbour, value] = fields[..] else {
-                    return Err(Mistake::SimilarFields);
-                };
-                text::article(article).ok_or(Mistake::Article)?;
-                text::article(neighbour).ok_or(Mistake::Neighbour)?;
-                text::similar_value(value).ok_or(Mistake::Value)?;
-                Ok(([b"s", article, b"\t", neighbour].concat(), value.to_owned()))
-            })?;
-        }
-        if let Some(file) = history {
-            loaded.versions = self.stage_file(file, |line| {
-                let fields: Vec<_> = line.splitn(4, |byte| *byte == b'\t').collect();
-                let [user, channel, timestamp, list] = fields[..] else {
-                    return Err(Mistake::HistoryFields);
-                };
-                let user = text::unescape(user).ok_or(Mistake::User)?;
-                if !(1..=256).contains(&user.len()) {
-                    return Err(Mistake::User);
-                }
-                text::channel(channel).ok_or(Mistake::Channel)?;
-                let number = text::milliseconds(timestamp).ok_or(Mistake::Timestamp)?;
-                loading.loaded_until = loading.loaded_until.max(number);
-                let user = rows::user_prefix(&user);
-                // Written as a number: `5` and `05` are one timestamp.
-                let timestamp = number.to_string();
-                let key = [b"h", &user[..], channel, b"\t", timestamp.as_bytes()].concat();
-                Ok((key, list.to_owned()))
-            })?;
-        }
-        Ok(loaded)
-    }
-
-    /// Stages every line of a file as `row` says; returns how many there are.
-    fn stage_file(
-        &self,
-        file: &Path,
-        mut row: impl FnMut(&[u8]) -> Result<(Vec<u8>, Vec<u8>), Mistake>,
-    ) -> Result<u64, super::Error> {
-        let failed = |source| Error::Read { file: file.to_owned(), source };
-        let mut reader = open(file).map_err(failed)?;
-        let (mut line, mut number) = (Vec::new(), 0);
-        let mut batch = self.batch();
-        loop {
-            line.clear();
-            let read = (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line).map_err(failed)?;
-            if read == 0 {
-                break;
-            }
-            number += 1;
-            let bad = |mistake| Error::Line { file: file.to_owned(), line: number, mistake };
-            match line.pop_if(|byte| *byte == b'\n') {
-                Some(_) => drop(line.pop_if(|byte| *byte == b'\r')),
-                None if read as u64 == MAX_LINE => return Err(bad(Mistake::TooLong).into()),
-                None => drop(line.pop_if(|byte| *byte == b'\r')),
-            }
-            let (key, value) = row(&line).map_err(bad)?;
-            batch.insert(&self.staged, key, value);
-            if batch.len() == BATCH {
-                self.commit(std::mem::replace(&mut batch, self.batch()))?;
-                failpoint::reach("load-staging");
-            }
-        }
-        self.commit(batch)?;
-        failpoint::reach("load-staging");
-        Ok(number)
-    }
-
-    fn replace_similar(&self) -> Result<(), super::Error> {
+    fn replace_similar(&self, staging: &Staging) -> Result<(), super::Error> {
         let mut batch = self.batch();
         let mut row: (Vec<u8>, SimilarRow) = Default::default();
-        for pair in self.pairs(&self.staged, "s") {
+        for pair in staging.lines(SIMILAR) {
             let (key, value) = pair?;
             let damaged = || self.damaged("staged", &key);
             let tab = memchr::memchr(b'\t', &key).ok_or_else(damaged)?;
@@ -261,11 +198,11 @@ impl Store {
         Ok(())
     }
 
-    fn replace_histories(&self) -> Result<(), super::Error> {
+    fn replace_histories(&self, staging: &Staging) -> Result<(), super::Error> {
         let mut batch = self.batch();
         // The row that is being read: its user, escaped, and its versions with their channels.
         let mut row: (Vec<u8>, Vec<(Channel, Version)>) = Default::default();
-        for pair in self.pairs(&self.staged, "h") {
+        for pair in staging.lines(HISTORY) {
             let (key, list) = pair?;
             let damaged = || self.damaged("staged", &key);
             let fields: Vec<_> = key[1..].split(|byte| *byte == b'\t').collect();
@@ -319,6 +256,89 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Stages the lines of the files that are given.
+fn stage(
+    staging: &Staging,
+    similar: Option<&Path>,
+    history: Option<&Path>,
+    loading: &mut Loading,
+) -> Result<Loaded, super::Error> {
+    let mut loaded = Loaded::default();
+    if let Some(file) = similar {
+        loaded.neighbours = stage_file(staging, file, |line| {
+            let fields: Vec<_> = line.split(|byte| *byte == b'\t').collect();
+            let [article, neighbour, value] = fields[..] else {
+                return Err(Mistake::SimilarFields);
+            };
+            text::article(article).ok_or(Mistake::Article)?;
+            text::article(neighbour).ok_or(Mistake::Neighbour)?;
+            text::similar_value(value).ok_or(Mistake::Value)?;
+            Ok(([SIMILAR.as_bytes(), article, b"\t", neighbour].concat(), value.to_owned()))
+        })?;
+    }
+    if let Some(file) = history {
+        loaded.versions = stage_file(staging, file, |line| {
+            let fields: Vec<_> = line.splitn(4, |byte| *byte == b'\t').collect();
+            let [user, channel, timestamp, list] = fields[..] else {
+                return Err(Mistake::HistoryFields);
+            };
+            let user = text::unescape(user).ok_or(Mistake::User)?;
+            if !(1..=256).contains(&user.len()) {
+                return Err(Mistake::User);
+            }
+            text::channel(channel).ok_or(Mistake::Channel)?;
+            let number = text::milliseconds(timestamp).ok_or(Mistake::Timestamp)?;
+            loading.loaded_until = loading.loaded_until.max(number);
+            let user = rows::user_prefix(&user);
+            // Written as a number: `5` and `05` are one timestamp.
+            let timestamp = number.to_string();
+            let key =
+                [HISTORY.as_bytes(), &user[..], channel, b"\t", timestamp.as_bytes()].concat();
+            Ok((key, list.to_owned()))
+        })?;
+    }
+    Ok(loaded)
+}
+
+/// Stages every line of a file as `row` says; returns how many there are.
+fn stage_file(
+    staging: &Staging,
+    file: &Path,
+    mut row: impl FnMut(&[u8]) -> Result<(Vec<u8>, Vec<u8>), Mistake>,
+) -> Result<u64, super::Error> {
+    let failed = |source| Error::Read { file: file.to_owned(), source };
+    let mut reader = open(file).map_err(failed)?;
+    let (mut line, mut number) = (Vec::new(), 0);
+    let mut lines = Vec::new();
+    loop {
+        line.clear();
+        let read = (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line).map_err(failed)?;
+        if read == 0 {
+            break;
+        }
+        number += 1;
+        let bad = |mistake| Error::Line { file: file.to_owned(), line: number, mistake };
+        match line.pop_if(|byte| *byte == b'\n') {
+            Some(_) => drop(line.pop_if(|byte| *byte == b'\r')),
+            None if read as u64 == MAX_LINE => return Err(bad(Mistake::TooLong).into()),
+            None => drop(line.pop_if(|byte| *byte == b'\r')),
+        }
+        let (key, value) = row(&line).map_err(bad)?;
+        lines.push((key, value));
+        if lines.len() == BATCH {
+            staging.put(&mut lines)?;
+            failpoint::reach("load-staging");
+        }
+    }
+    staging.put(&mut lines)?;
+    failpoint::reach("load-staging");
+    Ok(number)
+}
+
+fn count(staging: &Staging, prefix: &str) -> Result<u64, super::Error> {
+    staging.lines(prefix).try_fold(0, |count, line| line.map(|_| count + 1))
 }
 
 fn open(file: &Path) -> io::Result<BufReader<Box<dyn Read>>> {

@@ -10,8 +10,6 @@
 //!           topic (c or a)
 //! files     topic (c or a) PATH                  Position
 //! ledger    mark, replay, loading                Mark, Replay, Loading
-//! staged    s ARTICLE \t NEIGHBOUR               value, as text
-//!           h USER \t CHANNEL \t TIMESTAMP       list, as text
 //! ```
 //!
 //! Keys of exported rows are the text that a line of the export begins with, fields escaped: in the
