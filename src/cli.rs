@@ -24,7 +24,7 @@ const VERSION: &str =
   online-recall replay userClick.log --similar similar.tsv --store ./store
   online-recall show hot 18 --store ./store
 
-Exit status: 0 done, 1 failed, 2 wrong usage or configuration.
+Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 fenced by a newer start of the job.
 The level of the log is set by RUST_LOG: off, error, warn, info (the default) or debug.")]
 pub struct Cli {
     /// What to do.
@@ -37,6 +37,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the job over log files, into the embedded store.
     Replay(Replay),
+    /// Run the live job: from Kafka into HBase and Redis, or into the embedded store.
+    Run(Run),
     /// Show what stands in the store.
     Show(Show),
     /// Write everything that stands in the store as sorted text files.
@@ -94,6 +96,35 @@ pub struct Replay {
     /// Print the closing summary as one JSON document.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Run the live job: from Kafka into HBase and Redis, or into the embedded store.
+///
+/// Goes on where the last run has ended, however that ended. Every record counts exactly once. SIGTERM
+/// and SIGINT end it when what was read is done; kill -9 is safe at any time.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  online-recall run --config job.toml
+  online-recall run --config job.toml -w 4 --set epoch.interval=20ms
+
+Exit status: 0 ended by a signal, 1 failed, 2 wrong configuration, 3 fenced by a newer start of the job.")]
+pub struct Run {
+    /// The configuration.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Set a key of the configuration, such as `epoch.interval=20ms`; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// How many workers compute.
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: u16,
+    /// Delete the job's ledger and key marks first, leave the scores, and begin at kafka.start: what was
+    /// counted before and is read again counts again.
+    #[arg(long)]
+    pub reset: bool,
+    /// Take score keys as they stand where a part of Redis went back too far to be made good.
+    #[arg(long)]
+    pub after_loss: bool,
 }
 
 /// Where effects go, and what is shown comes from.

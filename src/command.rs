@@ -6,6 +6,7 @@ mod export;
 mod live;
 mod produce;
 mod replay;
+mod run;
 mod show;
 mod tables;
 mod topics;
@@ -21,7 +22,7 @@ use crate::kafka::Access;
 use crate::retry::Ended;
 use crate::source::files;
 use crate::store::{self, Store};
-use crate::{hbase, job, kafka, text};
+use crate::{hbase, http, job, kafka, ledger, sink, source, text};
 
 /// Why a command did not do what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,15 @@ pub enum Error {
     /// HBase failed.
     #[error(transparent)]
     Hbase(#[from] hbase::Error),
+    /// The live servers failed.
+    #[error(transparent)]
+    Live(#[from] crate::live::Error),
+    /// The topics cannot be read.
+    #[error(transparent)]
+    Source(#[from] source::kafka::Error),
+    /// Nothing is answered over HTTP.
+    #[error(transparent)]
+    Http(#[from] http::Error),
     /// The files to be read are not as they should be.
     #[error(transparent)]
     Files(#[from] files::Error),
@@ -100,7 +110,7 @@ impl Error {
         Error::Write { path: path.to_owned(), source }
     }
 
-    /// The exit status that tells it: 1 failed, 2 wrong usage or configuration, 128 and the signal's
+    /// The exit status that tells it: 1 failed, 2 wrong usage or configuration, 3 fenced, 128 and the signal's
     /// number where one ended it.
     pub fn status(&self) -> u8 {
         match self {
@@ -109,10 +119,21 @@ impl Error {
             Error::Produce(produce::Error::Interrupted { signal, .. }) => {
                 128 + u8::try_from(*signal).unwrap_or(0)
             }
+            Error::Live(crate::live::Error::Ledger(error))
+                if error.then() == ledger::Then::Fenced =>
+            {
+                3
+            }
+            Error::Job(job::Error::Outside { source, .. }) if is_fenced(source) => 3,
             Error::Interrupted(signal) => 128 + u8::try_from(*signal).unwrap_or(0),
             _ => 1,
         }
     }
+}
+
+/// Whether a newer incarnation has taken the job's ledger.
+fn is_fenced(failed: &sink::Failed) -> bool {
+    failed.downcast_ref::<ledger::Error>().is_some_and(|it| it.then() == ledger::Then::Fenced)
 }
 
 /// Does what the command line says; returns what is to be printed.
@@ -123,6 +144,7 @@ impl Error {
 pub fn run(command: &Command) -> Result<String, Error> {
     match command {
         Command::Replay(args) => replay::replay(args),
+        Command::Run(args) => run::run(args),
         Command::Show(args) => show::show(&args.what),
         Command::Export(args) => {
             let settled = Settled::of(&args.outside)?;

@@ -36,6 +36,11 @@ impl fmt::Display for Unready {
 }
 
 impl Health {
+    /// Notes that the job begins anew: what was said before counts no more.
+    pub fn begin(&self) {
+        *self.state() = State::default();
+    }
+
     /// Notes that the ledger was taken: this incarnation is the newest.
     pub fn ledger_taken(&self) {
         self.state().has_ledger = true;

@@ -15,6 +15,7 @@
 //! - [`job`]: source, dataflows, ledger and sinks at work together;
 //! - [`ledger`]: what is bound, and what is done;
 //! - [`outside`]: where bindings, effects and marks become durable: the contract;
+//! - [`live`]: live servers, put together for a job;
 //! - [`tables`]: neighbours and history, read;
 //! - [`sink`]: what makes an epoch's effects durable;
 //! - [`store`]: the embedded database, in place of the live servers;
@@ -39,6 +40,7 @@ pub mod http;
 pub mod job;
 pub mod kafka;
 pub mod ledger;
+pub mod live;
 pub mod metrics;
 pub mod outside;
 pub mod redis;

@@ -38,6 +38,9 @@ pub trait Outside: Send {
 
     /// Moves the mark to an epoch that is wholly done, as are all before it.
     fn mark(&mut self, done: Done);
+
+    /// Hears that the mark has passed an epoch, to pass it on to whom that concerns.
+    fn marked(&mut self, _: &Binding) {}
 }
 
 /// An epoch that is wholly done but for the mark.

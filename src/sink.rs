@@ -4,6 +4,7 @@ mod again;
 pub mod dead_letters;
 mod embedded;
 mod hbase;
+mod live;
 mod redis;
 
 use std::error::Error;
@@ -19,6 +20,7 @@ pub use again::Again;
 pub use dead_letters::DeadLetters;
 pub use embedded::Embedded;
 pub use hbase::Hbase;
+pub use live::Live;
 pub use redis::{Begin, Changed, Redis};
 
 /// Why something outside could not be read or written.

@@ -27,7 +27,7 @@ use dataflows::{Epoch, Place};
 use serde::{Deserialize, Serialize};
 
 pub use feed::{Feed, Next, Stopped};
-pub use kafka::Kafka;
+pub use kafka::{Group, Kafka};
 
 /// What the records of a partition are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use crate::failpoint;
 use crate::ledger::Mark;
 use crate::source::files::Position;
-use crate::source::{self, Range, Topic};
+use crate::source::{self, Range, Reached, Topic};
 
 use witness::{Commits, Journals};
 
@@ -371,13 +371,58 @@ impl Store {
         self.commit(batch)
     }
 
-    /// Adds to a batch how far an epoch has read a file.
+    /// How far every partition of a topic has been read.
+    ///
+    /// # Errors
+    ///
+    /// If a row cannot be read.
+    pub(crate) fn reached(&self) -> Result<Reached, Error> {
+        self.rows(&self.ledger, rows::OFFSET)
+            .map(|row| {
+                let (key, rows::Offset { next, last }) = row?;
+                let (topic, partition) =
+                    rows::offset_fields(&key).ok_or_else(|| self.damaged("ledger", &key))?;
+                Ok(((topic, partition.to_owned()), (next, source::Position::Topic(last))))
+            })
+            .collect()
+    }
+
+    /// Keeps where every partition of a topic begins.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub(crate) fn begin(&self, reached: &Reached) -> Result<(), Error> {
+        let mut batch = self.batch();
+        for ((topic, partition), (to, position)) in reached {
+            self.put_position(&mut batch, *topic, partition, *to, position);
+        }
+        self.commit(batch)
+    }
+
+    /// Adds to a batch how far an epoch has read a partition.
     pub(crate) fn put_range(&self, batch: &mut fjall::OwnedWriteBatch, range: &Range) {
-        if let source::Position::File(position) = &range.position {
-            let key = rows::file(range.topic, &range.partition);
-            batch.insert(&self.files, key, encode(position));
-            if let Some(former) = &position.renamed_from {
-                batch.remove(&self.files, rows::file(range.topic, former));
+        self.put_position(batch, range.topic, &range.partition, range.to, &range.position);
+    }
+
+    fn put_position(
+        &self,
+        batch: &mut fjall::OwnedWriteBatch,
+        topic: Topic,
+        partition: &[u8],
+        next: u64,
+        position: &source::Position,
+    ) {
+        match position {
+            source::Position::File(position) => {
+                batch.insert(&self.files, rows::file(topic, partition), encode(position));
+                if let Some(former) = &position.renamed_from {
+                    batch.remove(&self.files, rows::file(topic, former));
+                }
+            }
+            source::Position::Topic(last) => {
+                let offset = rows::Offset { next, last: *last };
+                batch.insert(&self.ledger, rows::offset(topic, partition), encode(&offset));
             }
         }
     }

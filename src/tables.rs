@@ -23,11 +23,24 @@ pub trait Tables: Send + Sync {
     /// If the table cannot be read as a whole, or the job stops before it could be.
     fn similar(&self, row: &mut dyn FnMut(Article, Vec<(Article, f64)>)) -> Result<(), Failed>;
 
-    /// Reads what stands in the cells of the history that are asked for: one answer a question, in any order. What was
-    /// durable before the call is in it.
+    /// Reads what stands in the cells of the history that are asked for: one answer a
+    /// question, in any order. What was durable before the call is in it.
     ///
     /// # Errors
     ///
     /// Only those that trying again cannot mend, or if the job stops.
     fn history(&self, asks: Vec<Ask>) -> Result<Vec<History>, Failed>;
+}
+
+/// The tables of a job that recalls nothing: nobody asks.
+pub struct Unread;
+
+impl Tables for Unread {
+    fn similar(&self, _: &mut dyn FnMut(Article, Vec<(Article, f64)>)) -> Result<(), Failed> {
+        unreachable!("who recalls nothing has no neighbours")
+    }
+
+    fn history(&self, _: Vec<Ask>) -> Result<Vec<History>, Failed> {
+        unreachable!("who recalls nothing needs no history")
+    }
 }

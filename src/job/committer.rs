@@ -228,13 +228,15 @@ impl<O: Outside> Committer<O> {
             Told::Recalled(epoch) => open.flight(epoch).recalled.done(Stage::Recalls),
             Told::Kept(epoch, length) => open.flight(epoch).letters = Some(length),
             Told::Marked(epoch) => {
-                let mark = open.marks.pop_front().filter(|(mark, _)| mark.epoch == epoch);
-                let (mark, asked) = mark.expect("the mark passes epoch after epoch");
+                let mark = open.marks.pop_front().filter(|asked| asked.mark.epoch == epoch);
+                let Marking { mark, binding, asked } =
+                    mark.expect("the mark passes epoch after epoch");
                 metrics::stage(Stage::Mark, asked.elapsed());
                 let records = mark.totals.records() - self.mark.totals.records();
                 self.records.fetch_add(records, Ordering::Relaxed);
                 self.mark = mark;
                 self.feed.marked(epoch);
+                self.outside.marked(&binding);
                 metrics::mark(epoch, open.in_flight());
             }
             Told::Failed(failed) => return Err(Ended::Failed(failed)),
@@ -281,11 +283,15 @@ impl<O: Outside> Committer<O> {
             self.outside.recalls(&flight.binding, recalls);
         }
         while let Some(flight) = open.flights.pop_front_if(|flight| flight.is_done()) {
-            let mut totals = open.marks.back().map_or(self.mark.totals, |(mark, _)| mark.totals);
+            let mut totals = open.marks.back().map_or(self.mark.totals, |last| last.mark.totals);
             totals += flight.shares.totals;
             let mark = Mark { epoch: flight.binding.epoch, time: flight.binding.time, totals };
-            open.marks.push_back((mark.clone(), Instant::now()));
             let Flight { binding, keys, letters, .. } = flight;
+            open.marks.push_back(Marking {
+                mark: mark.clone(),
+                binding: Arc::clone(&binding),
+                asked: Instant::now(),
+            });
             let letters = letters.unwrap_or_default();
             self.outside.mark(Done { binding, mark, keys, letters });
         }
@@ -298,8 +304,16 @@ struct Open {
     flights: VecDeque<Flight>,
     /// What was handed over of epochs whose cut has not been heard of.
     early: BTreeMap<Epoch, Shares>,
-    /// The marks that were asked for, and when, in order.
-    marks: VecDeque<(Mark, Instant)>,
+    /// The marks that were asked for, in order.
+    marks: VecDeque<Marking>,
+}
+
+/// A mark that was asked for.
+struct Marking {
+    mark: Mark,
+    /// Of the epoch that it is to pass.
+    binding: Arc<Binding>,
+    asked: Instant,
 }
 
 impl Open {

@@ -157,6 +157,19 @@ impl Kafka {
     /// If records that are needed are gone, a topic is missing or was made anew, or the servers refuse.
     /// Servers that are away are waited for.
     pub fn read(self, feed: &Feed) -> Result<(), Error> {
+        self.read_to(false, feed)
+    }
+
+    /// Reads only the bound epochs into the feed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kafka::read`].
+    pub fn read_bound(self, feed: &Feed) -> Result<(), Error> {
+        self.read_to(true, feed)
+    }
+
+    fn read_to(self, only_bound: bool, feed: &Feed) -> Result<(), Error> {
         let Kafka { mut reader, bound, epoch, topics } = self;
         let (say, news) = crossbeam_channel::unbounded();
         let watch = Watch {
@@ -173,7 +186,10 @@ impl Kafka {
             spawned
                 .spawn_scoped(threads, || watch.run())
                 .expect("the system has room for a thread");
-            let read = reader.run(bound, epoch, feed, &news);
+            let read = match only_bound {
+                true => reader.read_all_bound(bound, feed).map(drop),
+                false => reader.run(bound, epoch, feed, &news),
+            };
             watch.stop.stop();
             read
         });

@@ -10,6 +10,7 @@
 //!           topic (c or a)
 //! files     topic (c or a) PATH                  Position
 //! ledger    mark, replay, loading                Mark, Replay, Loading
+//!           offset (c or a) TOPIC/PARTITION      Offset
 //! ```
 //!
 //! Keys of exported rows are the text that a line of the export begins with, fields escaped: in the
@@ -158,6 +159,28 @@ pub fn letter_fields(key: &[u8]) -> Option<&[u8]> {
 /// The key of a file's position.
 pub fn file(topic: Topic, path: &[u8]) -> Vec<u8> {
     [&[initial(topic)], path].concat()
+}
+
+/// What the keys of topics' offsets begin with.
+pub const OFFSET: &str = "offset ";
+
+/// The key of how far a partition of a topic has been read.
+pub fn offset(topic: Topic, partition: &[u8]) -> Vec<u8> {
+    [OFFSET.as_bytes(), &[initial(topic)], partition].concat()
+}
+
+/// The topic and partition of such a key.
+pub fn offset_fields(key: &[u8]) -> Option<(Topic, &[u8])> {
+    file_fields(key.strip_prefix(OFFSET.as_bytes())?)
+}
+
+/// How far a partition of a topic has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offset {
+    /// The next offset to be read.
+    pub next: u64,
+    /// The checksum of the last record before it, as [`crate::source::Position::Topic`] has it.
+    pub last: u64,
 }
 
 fn initial(topic: Topic) -> u8 {

@@ -73,16 +73,28 @@ impl Reader {
         feed: &Feed,
         news: &Receiver<News>,
     ) -> Result<(), Error> {
-        for binding in bound {
-            if feed.is_finishing() {
-                return Ok(());
-            }
-            self.read_bound(binding, feed)?;
+        if !self.read_all_bound(bound, feed)? {
+            return Ok(());
         }
         self.begin_again();
         self.publish();
         self.assign()?;
         self.read_on(epoch, feed, news)
+    }
+
+    /// Reads epochs as they were bound. Says whether it did: not where the source is to end.
+    pub fn read_all_bound(
+        &mut self,
+        bound: impl IntoIterator<Item = Binding>,
+        feed: &Feed,
+    ) -> Result<bool, Error> {
+        for binding in bound {
+            if feed.is_finishing() {
+                return Ok(false);
+            }
+            self.read_bound(binding, feed)?;
+        }
+        Ok(true)
     }
 
     fn read_on(

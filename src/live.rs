@@ -1,0 +1,227 @@
+//! Live servers, put together: what a start finds in the ledger becomes the rooms of a job.
+//!
+//! ```text
+//!  Config ─▶ Servers ── open ─▶ Opened ─▶ Found ── outside ─▶ sink::Live
+//!                │                                            (ledger, scores, recalls, dead letters)
+//!                └── tables ─▶ tables::Hbase
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, unbounded};
+
+use crate::config::{self, Config};
+use crate::hbase::{self, Client, Kind, Table, Trying};
+use crate::job::Standing;
+use crate::kafka::Access;
+use crate::ledger::{self, Binding, Fence, Freshness, Names, Opened, Room};
+use crate::metrics;
+use crate::outside::Told;
+use crate::redis::{self, Dated};
+use crate::retry::{Ended, Stop};
+use crate::sink::{self, dead_letters};
+use crate::source::{Feed, Group};
+use crate::tables::{self, Tables};
+
+/// Over how many connections histories are read, and over how many recalls are put.
+const CONNECTIONS: usize = 4;
+
+/// How often it is looked how fresh everything is.
+const FRESHNESS: Duration = Duration::from_millis(200);
+
+/// The servers that a configuration names, for one job.
+pub struct Servers {
+    job: String,
+    redis: config::Redis,
+    hbase: Option<Arc<Client>>,
+    names: Arc<Names>,
+    letters: config::DeadLetters,
+    kafka: Access,
+}
+
+/// Why the rooms of a job cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The ledger cannot be taken, or not be gone on from.
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    /// Redis cannot be spoken to.
+    #[error(transparent)]
+    Redis(#[from] redis::Error),
+    /// HBase cannot be spoken to, or lacks a table.
+    #[error(transparent)]
+    Hbase(#[from] hbase::Error),
+    /// Dead letters cannot be kept.
+    #[error(transparent)]
+    DeadLetters(#[from] dead_letters::Error),
+    /// The job ends.
+    #[error("the job is stopping")]
+    Stopped,
+}
+
+impl<E: Into<Error> + std::error::Error + 'static> From<Ended<E>> for Error {
+    fn from(ended: Ended<E>) -> Error {
+        match ended {
+            Ended::Stopped => Error::Stopped,
+            Ended::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl Servers {
+    /// The servers that effects of `job` go to; connects to none yet.
+    ///
+    /// # Errors
+    ///
+    /// If a client cannot be made.
+    pub fn new(
+        config: &Config,
+        job: &str,
+        redis: &config::Redis,
+        hbase: Option<&config::Hbase>,
+    ) -> Result<Servers, Error> {
+        let name = |of: fn(&config::Hbase) -> &config::Text| {
+            hbase.map_or_else(String::new, |hbase| of(hbase).as_str().to_owned())
+        };
+        let names = Names {
+            hot: redis.hot.as_str().to_owned(),
+            new: redis.new.as_str().to_owned(),
+            similar: name(|hbase| &hbase.similar),
+            cb_recall: name(|hbase| &hbase.cb_recall),
+            history_recall: name(|hbase| &hbase.history_recall),
+        };
+        // Asked for only where `recall` is among the dataflows.
+        let recalls = hbase.filter(|_| config.settings.recall);
+        Ok(Servers {
+            job: job.to_owned(),
+            redis: redis.clone(),
+            hbase: recalls.map(Client::new).transpose()?.map(Arc::new),
+            names: Arc::new(names),
+            letters: config.dead_letters.clone(),
+            kafka: Access::of(&config.kafka),
+        })
+    }
+
+    /// The names of what effects go into.
+    pub fn names(&self) -> &Arc<Names> {
+        &self.names
+    }
+
+    /// Begins an incarnation: see [`ledger::open`].
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be begun, or the job stops.
+    pub fn open(&self, after_loss: bool, stop: &Stop) -> Result<Opened, Error> {
+        Ok(ledger::open(&self.redis, &self.job, after_loss, stop)?)
+    }
+
+    /// Makes sure that the tables of HBase stand, and waits for HBase.
+    ///
+    /// # Errors
+    ///
+    /// If a table or a family is missing, or the job stops.
+    pub fn require_tables(&self, stop: &Stop) -> Result<(), Error> {
+        let Some(client) = &self.hbase else { return Ok(()) };
+        for (kind, name) in [
+            (Kind::Similar, &self.names.similar),
+            (Kind::CbRecall, &self.names.cb_recall),
+            (Kind::HistoryRecall, &self.names.history_recall),
+        ] {
+            let table = Table::new(kind, name);
+            for difference in client.require(Trying::UntilItWorks(stop), &table)? {
+                log::warn!("table {name} is not as it should be: {difference}");
+            }
+        }
+        Ok(())
+    }
+
+    /// The tables; versions at the dates of `bound` epochs are their receipts.
+    pub fn tables(&self, bound: &VecDeque<Binding>, stop: &Stop) -> Arc<dyn Tables> {
+        match &self.hbase {
+            Some(client) => {
+                let bound = bound.iter().map(|binding| (binding.time, binding.epoch)).collect();
+                let client = Arc::clone(client);
+                let tables =
+                    tables::Hbase::new(client, &self.names, bound, CONNECTIONS, stop.clone());
+                Arc::new(tables)
+            }
+            None => Arc::new(tables::Unread),
+        }
+    }
+
+    /// What stands outside of a job that goes on from what was found, and where it begins.
+    ///
+    /// # Errors
+    ///
+    /// If dead letters of former starts cannot be made ready, or a client not be made.
+    pub fn outside(
+        &self,
+        found: ledger::Found,
+        freshness: &Arc<Freshness>,
+        group: Option<Group>,
+        stop: &Stop,
+    ) -> Result<(sink::Live, Receiver<Told>, Standing), Error> {
+        let (told, hears) = unbounded();
+        let standing = found.standing.clone();
+        let (incarnation, length) = (found.incarnation(), found.letters);
+        let letters = sink::DeadLetters::new(
+            &self.letters,
+            dead_letters::Start { job: &self.job, incarnation, length },
+            &self.kafka.client(),
+            told.clone(),
+            stop.clone(),
+        )?;
+        let begin = sink::Begin {
+            keys: found.keys.clone(),
+            bound: standing.bound.iter().map(Dated::of).collect(),
+        };
+        let fence = Arc::new(Fence::default());
+        let ran_before = standing.bound.back().map_or(standing.mark.epoch, |last| last.epoch);
+        let ledger = found.start(Room {
+            told: told.clone(),
+            fence: Arc::clone(&fence),
+            freshness: Arc::clone(freshness),
+            stop: stop.clone(),
+        });
+        let doubts = Some(ledger.doubts());
+        let (told_scores, stops) = (told.clone(), stop.clone());
+        let scores = sink::Redis::new(&self.redis, &self.job, begin, told_scores, stops, doubts)?;
+        let recalls = self.hbase.as_ref().map(|client| {
+            sink::Hbase::start(client, &fence, ran_before, CONNECTIONS, stop, told.clone())
+        });
+        Ok((sink::Live { ledger, scores, recalls, letters, group, told }, hears, standing))
+    }
+
+    /// What stands outside while done epochs run again for score keys that went back.
+    ///
+    /// # Errors
+    ///
+    /// If a client cannot be made.
+    pub fn again(
+        &self,
+        again: &ledger::Again,
+        stop: &Stop,
+    ) -> Result<(sink::Again, Receiver<Told>), Error> {
+        let (told, hears) = unbounded();
+        let begin = sink::Begin {
+            keys: again.keys.clone(),
+            bound: again.standing.bound.iter().map(Dated::of).collect(),
+        };
+        let scores =
+            sink::Redis::new(&self.redis, &self.job, begin, told.clone(), stop.clone(), None)?;
+        Ok((sink::Again::new(scores, told), hears))
+    }
+}
+
+/// Says how fresh everything is, to who reads metrics and Redis, until the job stops.
+pub fn watch_freshness(feed: &Feed, freshness: &Freshness, stop: &Stop) {
+    while !stop.wait(FRESHNESS) {
+        if let Some(time) = feed.freshness() {
+            freshness.is(time);
+            metrics::visible(time);
+        }
+    }
+}
