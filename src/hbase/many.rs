@@ -93,9 +93,7 @@ impl Client {
     ) -> Result<(), Ended<Error>> {
         let what = format!("changing {}", table.name);
         spread(dated, connections, WORTH, |(at, changes)| {
-            trying.run(&what, |failures| {
-                self.change(table, changes, Some(*at), patience(failures))
-            })
+            trying.run(&what, |failures| self.change(table, changes, Some(*at), patience(failures)))
         })?;
         Ok(())
     }

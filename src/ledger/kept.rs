@@ -43,9 +43,8 @@ impl Kept {
 
     /// The epochs that a mark lets forget.
     pub(super) fn outlived_by(&self, mark: Dated) -> Vec<Epoch> {
-        let old = |(dated, _): &&(Dated, _)| {
-            dated.epoch <= mark.epoch && dated.time + KEPT < mark.time
-        };
+        let old =
+            |(dated, _): &&(Dated, _)| dated.epoch <= mark.epoch && dated.time + KEPT < mark.time;
         self.all.iter().take_while(old).map(|(dated, _)| dated.epoch).collect()
     }
 

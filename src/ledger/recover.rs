@@ -74,12 +74,7 @@ pub(super) enum KeyStep {
 
 /// Says what to do about a key mark: `known` is the last epoch that is known to have been applied to
 /// the key, `found` what stands there. `at` and `kept` are the ledger's.
-pub(super) fn key(
-    known: Option<KeyMark>,
-    found: Option<KeyMark>,
-    at: At,
-    kept: &Kept,
-) -> KeyStep {
+pub(super) fn key(known: Option<KeyMark>, found: Option<KeyMark>, at: At, kept: &Kept) -> KeyStep {
     if known == found {
         return KeyStep::Stands;
     }
@@ -97,7 +92,8 @@ pub(super) fn key(
             if kept.binds(found.last).is_none() {
                 return KeyStep::TooOld;
             }
-            let whole = if in_parts { found.last.epoch.0.saturating_sub(1) } else { found.last.epoch.0 };
+            let whole =
+                if in_parts { found.last.epoch.0.saturating_sub(1) } else { found.last.epoch.0 };
             behind(Epoch(whole), last.epoch, kept)
         }
         // What is bound and not marked may have been applied.
@@ -167,7 +163,11 @@ mod tests {
             ("an older token, before that", Some((older, then)), back(older, then)),
             ("just before the kept", Some((ours, at(e(59), e(59)))), back(ours, at(e(59), e(59)))),
             ("before that", Some((ours, at(e(58), e(58)))), gap(at(e(58), e(58)))),
-            ("bound otherwise", Some((older, at(other(70), e(66)))), otherwise(at(other(70), e(66)))),
+            (
+                "bound otherwise",
+                Some((older, at(other(70), e(66)))),
+                otherwise(at(other(70), e(66))),
+            ),
             ("bound more", Some((older, at(e(86), e(80)))), otherwise(at(e(86), e(80)))),
             ("marked more", Some((ours, at(e(85), e(81)))), otherwise(at(e(85), e(81)))),
         ] {

@@ -293,8 +293,7 @@ impl Client {
 
 /// Reads an answer as what it must be.
 pub(super) fn read<T: FromRedisValue>(answer: Value) -> Result<T, Error> {
-    ::redis::from_redis_value(answer)
-        .map_err(|error| Error::Garbled { what: error.to_string() })
+    ::redis::from_redis_value(answer).map_err(|error| Error::Garbled { what: error.to_string() })
 }
 
 fn garbled(answer: &Value) -> Error {
@@ -369,10 +368,13 @@ mod tests {
         ]);
         let found = slots(&address(1), answer).unwrap();
         let of = |slot| found.get(&Slot::new(slot).unwrap()).cloned();
-        assert_eq!([0, 1, 2, 3, 4].map(of), [7, 7, 9, 9, 0].map(|port| match port {
-            0 => None,
-            port => Some(address(port)),
-        }));
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(of),
+            [7, 7, 9, 9, 0].map(|port| match port {
+                0 => None,
+                port => Some(address(port)),
+            })
+        );
         assert!(slots(&address(1), Value::Okay).is_err());
     }
 }

@@ -30,8 +30,7 @@ pub(super) struct Login {
 /// Reads a url as Redis's clients do.
 pub(super) fn parse(url: &Text) -> Result<(Address, Login), Error> {
     let wrong = |reason: String| Error::Url { shown: url.shown().to_owned(), reason };
-    let parsed =
-        url.as_str().into_connection_info().map_err(|error| wrong(error.to_string()))?;
+    let parsed = url.as_str().into_connection_info().map_err(|error| wrong(error.to_string()))?;
     let (host, port, insecure) = match parsed.addr() {
         ConnectionAddr::Tcp(host, port) => (host, *port, None),
         ConnectionAddr::TcpTls { host, port, insecure, .. } => (host, *port, Some(*insecure)),

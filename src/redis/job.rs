@@ -118,9 +118,10 @@ impl Job {
             parse(what).ok_or_else(|| job.damaged(what.to_owned()))
         }
         let at = match (bound, mark) {
-            (Some(bound), Some(mark)) => {
-                Some(At { bound: of(self, bound, Dated::parse)?, mark: of(self, mark, Dated::parse)? })
-            }
+            (Some(bound), Some(mark)) => Some(At {
+                bound: of(self, bound, Dated::parse)?,
+                mark: of(self, mark, Dated::parse)?,
+            }),
             (None, None) => None,
             one => return Err(self.damaged(format!("binding and mark {one:?}"))),
         };
@@ -161,12 +162,13 @@ impl Job {
         let mut rows = Unsorted::default();
         for (name, value) in &fields {
             let known = Field::parse(name).and_then(|field| rows.sort_in(field, value));
-            known.ok_or_else(|| self.damaged(format!("field {}", String::from_utf8_lossy(name))))?;
+            known
+                .ok_or_else(|| self.damaged(format!("field {}", String::from_utf8_lossy(name))))?;
         }
         match rows {
-            Unsorted { bound: Some(bound), mark: Some(mark), totals: Some(totals), rest, .. } => {
-                Ok(Some(Rows { at: At { bound, mark }, totals, ..rest }))
-            }
+            Unsorted {
+                bound: Some(bound), mark: Some(mark), totals: Some(totals), rest, ..
+            } => Ok(Some(Rows { at: At { bound, mark }, totals, ..rest })),
             _ => Err(self.damaged("no mark".to_owned())),
         }
     }

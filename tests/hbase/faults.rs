@@ -43,9 +43,8 @@ impl Story {
     fn judge(&self, site: &Site) {
         for user in 0..Story::USERS {
             let epochs = (1..=self.recalled).filter(|epoch| (user + epoch) % 3 > 0);
-            let lists: Vec<_> = epochs
-                .map(|epoch| (self.time + epoch, text(&[epoch.cast_signed(), 7])))
-                .collect();
+            let lists: Vec<_> =
+                epochs.map(|epoch| (self.time + epoch, text(&[epoch.cast_signed(), 7]))).collect();
             let cell = cell(&user.to_string(), 18);
             assert_eq!(site.versions(&site.history, &cell), lists, "user {user}");
             let mailed: Vec<_> = lists.into_iter().map(|(_, list)| list).collect();

@@ -40,7 +40,8 @@ fn every_writers_versions_count_and_what_is_no_list_counts_as_empty() {
     let site = Site::new("writers");
     let now = now();
     let spot = || site.history.spot(&cell("2", 18));
-    let lists = ["[141440,]", "['1', '2']", "[]", "[3,4]", "garbage", "", "[5, None]", "[-6, \"7\"]"];
+    let lists =
+        ["[141440,]", "['1', '2']", "[]", "[3,4]", "garbage", "", "[5, None]", "[-6, \"7\"]"];
     for (list, age) in lists.iter().zip(1..) {
         site.put(&site.history, spot(), list, Some(now - age * 1000));
     }

@@ -92,9 +92,8 @@ impl Site {
     /// The versions of a cell, oldest first.
     pub fn versions(&self, table: &Table, cell: &Cell) -> Vec<(u64, String)> {
         let versions = self.client.versions(table, &table.spot(cell), patience(0)).unwrap();
-        let text = |version: Version| {
-            (version.timestamp, String::from_utf8(version.value).unwrap())
-        };
+        let text =
+            |version: Version| (version.timestamp, String::from_utf8(version.value).unwrap());
         versions.into_iter().rev().map(text).collect()
     }
 

@@ -12,8 +12,8 @@ use online_recall::sink::{self, Begin};
 use testing::servers::Server;
 
 use crate::faults::{keep, put_back};
-use crate::site::{Counted, Hits, Site, ask, client, count, failed, hot, refusals, until};
 use crate::site;
+use crate::site::{Counted, Hits, Site, ask, client, count, failed, hot, refusals, until};
 
 struct Three {
     server: Server,
@@ -52,7 +52,8 @@ impl Three {
     /// The first channel whose hot list stands on another node than the ledger, or on its.
     fn channel(&self, site: &Site, beside_the_ledger: bool) -> u32 {
         let ledger = self.home(&site.job);
-        let stands = |channel: &u32| (self.home(&site.hot(*channel)) == ledger) == beside_the_ledger;
+        let stands =
+            |channel: &u32| (self.home(&site.hot(*channel)) == ledger) == beside_the_ledger;
         (1..).find(stands).unwrap()
     }
 
@@ -108,13 +109,13 @@ fn a_job_counts_on_all_nodes_and_goes_on_where_it_was() {
 
     // One of its nodes is no server of its own, and a server is no Cluster.
     let one = Site::new(&format!("redis://127.0.0.1:{}", three.server.port()));
-    let error = (0..50).find_map(|nth| {
-        Site { job: format!("a{nth}"), ..one.clone() }.try_open(false).err()
-    });
+    let error = (0..50)
+        .find_map(|nth| Site { job: format!("a{nth}"), ..one.clone() }.try_open(false).err());
     let error = error.expect("most ledgers stand on other nodes").to_string();
     assert!(error.contains("redis.url must be a list"), "{error}");
     let single = testing::servers::redis().address();
-    let Err(error) = Site::new(&format!("[\"redis://{single}\", \"redis://{single}\"]")).try_open(false)
+    let Err(error) =
+        Site::new(&format!("[\"redis://{single}\", \"redis://{single}\"]")).try_open(false)
     else {
         panic!("it is no Cluster")
     };

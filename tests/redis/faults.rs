@@ -21,12 +21,7 @@ fn alone() -> (Server, String) {
 }
 
 /// Runs an epoch that has to wait until the server no longer answers so.
-fn epoch_through(
-    live: &mut Live,
-    url: &str,
-    code: &str,
-    end: impl FnOnce(&mut redis::Connection),
-) {
+fn epoch_through(live: &mut Live, url: &str, code: &str, end: impl FnOnce(&mut redis::Connection)) {
     let binding = live.next();
     live.ledger.bind(&binding);
     let mut redis = client(url);
@@ -371,7 +366,8 @@ fn tls_is_spoken_with_whom_it_may_be() {
         .unwrap();
     assert!(made.status.success(), "{made:?}");
     let mut redis = client(&url);
-    for (name, value) in [("cert-file", &certificate), ("key-file", &key), ("ca-cert-file", &certificate)]
+    for (name, value) in
+        [("cert-file", &certificate), ("key-file", &key), ("ca-cert-file", &certificate)]
     {
         ask::<()>(&mut redis, &format!("CONFIG SET tls-{name} {}", value.display()));
     }

@@ -27,7 +27,9 @@ impl Lossy {
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for client in listener.incoming() {
-                let (Ok(client), Ok(server)) = (client, TcpStream::connect(&server)) else { continue };
+                let (Ok(client), Ok(server)) = (client, TcpStream::connect(&server)) else {
+                    continue;
+                };
                 let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 thread::spawn(move || carry(from, to, None));
                 let state = Arc::clone(&shared);

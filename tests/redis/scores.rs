@@ -90,7 +90,8 @@ fn an_epoch_of_many_articles_is_applied_in_parts_and_once() {
     let last = Dated::of(&binding);
     let before: String = ask(&mut redis, &format!("GET {}", site.key_mark(&site.hot(1))));
     let mut words = before.split(' ').map(|word| word.parse().unwrap());
-    let before = Dated { epoch: dataflows::Epoch(words.next().unwrap()), time: words.next().unwrap() };
+    let before =
+        Dated { epoch: dataflows::Epoch(words.next().unwrap()), time: words.next().unwrap() };
     let part = Part {
         key: &site.hot(1),
         adds: true,
@@ -118,7 +119,9 @@ fn lost_replies_lose_and_double_nothing() {
         let mut live = site.start();
         for _ in 0..30 {
             let hits: std::collections::BTreeMap<_, _> = (0..20)
-                .map(|_| ((random.below(4) as u32, random.below(30) as i64), 1 + random.below(3) as u64))
+                .map(|_| {
+                    ((random.below(4) as u32, random.below(30) as i64), 1 + random.below(3) as u64)
+                })
                 .collect();
             let hits: Vec<_> = hits.into_iter().map(|((c, a), n)| (c, a, n)).collect();
             // Every call of an epoch may be the one: binding, scores, mark, or the question between.

@@ -49,7 +49,8 @@ pub fn until(mut happened: impl FnMut() -> bool) {
 /// How often a server has answered with this error.
 pub fn refusals(connection: &mut redis::Connection, code: &str) -> u64 {
     let stats: String = ask(connection, "INFO errorstats");
-    let line = stats.lines().find_map(|line| line.strip_prefix(&format!("errorstat_{code}:count=")));
+    let line =
+        stats.lines().find_map(|line| line.strip_prefix(&format!("errorstat_{code}:count=")));
     line.map_or(0, |count| count.trim().parse().unwrap())
 }
 
@@ -145,11 +146,22 @@ impl Site {
     pub fn must_be(&self, connection: &mut impl redis::ConnectionLike, counted: &Counted) {
         let channels: std::collections::BTreeSet<_> = counted.keys().map(|(c, _)| *c).collect();
         for channel in channels {
-            let expected: BTreeMap<_, _> =
-                counted.range((channel, i64::MIN)..=(channel, i64::MAX)).map(|((_, a), n)| (*a, *n as f64)).collect();
+            let expected: BTreeMap<_, _> = counted
+                .range((channel, i64::MIN)..=(channel, i64::MAX))
+                .map(|((_, a), n)| (*a, *n as f64))
+                .collect();
             let found: Vec<(i64, f64)> = redis::cmd("ZRANGE")
-                .arg(self.hot(channel)).arg(0).arg(-1).arg("WITHSCORES").query(connection).unwrap();
-            assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), expected, "channel {channel}");
+                .arg(self.hot(channel))
+                .arg(0)
+                .arg(-1)
+                .arg("WITHSCORES")
+                .query(connection)
+                .unwrap();
+            assert_eq!(
+                found.into_iter().collect::<BTreeMap<_, _>>(),
+                expected,
+                "channel {channel}"
+            );
         }
     }
 }

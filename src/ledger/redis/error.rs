@@ -81,7 +81,8 @@ pub enum Error {
     #[error(
         "{key} stands at an earlier time than the ledger of job {job}, at epoch {} instead of {}: \
          the epochs between run again for it",
-        epoch(found), epoch(known)
+        epoch(found),
+        epoch(known)
     )]
     Behind {
         /// The job.
@@ -97,7 +98,8 @@ pub enum Error {
     #[error(
         "{key} stands at epoch {} instead of {}, and the ledger of job {job} no longer has all \
          epochs between: a part of redis went back too far; --after-loss takes it as it stands",
-        epoch(found), epoch(known)
+        epoch(found),
+        epoch(known)
     )]
     TooOld {
         /// The job.
@@ -113,7 +115,8 @@ pub enum Error {
     #[error(
         "{key} stands at epoch {}, where the ledger of job {job} (bound {}) has never been: the part \
          of redis that holds the ledger went back; --after-loss takes the key as it stands",
-        epoch(found), bound
+        epoch(found),
+        bound
     )]
     Beyond {
         /// The job.
@@ -172,7 +175,9 @@ pub enum Error {
         at: At,
     },
     /// The ledger lacks what it must have.
-    #[error("the ledger of job {job} is damaged: epoch {epoch} is bound, and its binding is not there")]
+    #[error(
+        "the ledger of job {job} is damaged: epoch {epoch} is bound, and its binding is not there"
+    )]
     Damaged {
         /// The job.
         job: String,

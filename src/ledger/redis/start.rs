@@ -113,11 +113,7 @@ pub fn open(
 ///
 /// If the job stops meanwhile; if Redis fails for good, or the other job has no ledger, or has bound
 /// more than it has done.
-pub fn reached_by(
-    redis: &config::Redis,
-    name: &str,
-    stop: &Stop,
-) -> Result<Reached, Ended<Error>> {
+pub fn reached_by(redis: &config::Redis, name: &str, stop: &Stop) -> Result<Reached, Ended<Error>> {
     let mut opening = Opening::new(redis, name, stop)?;
     let job = || name.to_owned();
     let Some(rows) = opening.ask("the ledger of the job to begin like", Job::read)? else {
@@ -172,8 +168,7 @@ impl Opening {
         loop {
             let found = stands.map(|stands| stands.token);
             let token = token_after(found.map_or(0, |found| found.number))?;
-            let taken =
-                self.ask("a new token", |job| job.take(found, token, replicas))?;
+            let taken = self.ask("a new token", |job| job.take(found, token, replicas))?;
             if taken == token {
                 let name = self.job.name();
                 log::info!("began: job={name} incarnation={}", token.number);
@@ -203,7 +198,8 @@ impl Opening {
         let mut lagging: BTreeMap<String, Option<KeyMark>> = BTreeMap::new();
         let mut taken: BTreeMap<String, KeyMark> = BTreeMap::new();
         let mut after = at.mark.epoch;
-        let all: std::collections::BTreeSet<_> = known.keys().chain(marks.keys()).cloned().collect();
+        let all: std::collections::BTreeSet<_> =
+            known.keys().chain(marks.keys()).cloned().collect();
         for key in all {
             let (knew, found) = (known.get(&key).copied(), marks.get(&key).copied());
             let step = recover::key(knew, found, at, &writer.kept);
@@ -233,7 +229,14 @@ impl Opening {
             let bound = bindings.split_off(&after.next()).into_values().collect();
             Again::new(after, bound, &known, lagging)
         });
-        Ok(Found { standing: Standing { mark, bound }, reached, letters, keys: known, again, writer })
+        Ok(Found {
+            standing: Standing { mark, bound },
+            reached,
+            letters,
+            keys: known,
+            again,
+            writer,
+        })
     }
 
     /// The bindings that are kept, up to the last one; all above the mark are among them.
@@ -259,11 +262,7 @@ impl Opening {
 impl Writer {
     /// Puts key marks where they are taken, and the ledger with them. A death between the two is
     /// found again by the next start.
-    fn take(
-        &mut self,
-        taken: &BTreeMap<String, KeyMark>,
-        stop: &Stop,
-    ) -> Result<(), Ended<Error>> {
+    fn take(&mut self, taken: &BTreeMap<String, KeyMark>, stop: &Stop) -> Result<(), Ended<Error>> {
         let Writer { job, token, at, .. } = self;
         let set = persist(stop, Peer::Redis, "start: key marks", |_| job.set_key_marks(taken));
         set.map_err(of)?;

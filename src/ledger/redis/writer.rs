@@ -12,7 +12,7 @@ use super::start::token_after;
 use super::{Call, Doubt, Error, Freshness, Kept, Redis};
 use crate::failpoint;
 use crate::ledger::{Binding, Fence};
-use crate::outside::{Done, Told, ScoreKey};
+use crate::outside::{Done, ScoreKey, Told};
 use crate::redis::{self, At, Commit, Dated, Job, KeyMark, Stands, Token, Written, score_key};
 use crate::retry::{Ended, Peer, Stop, persist};
 use crate::source::Position;
@@ -140,7 +140,8 @@ impl Running {
         };
         let packed: Vec<_> = bindings.iter().map(|binding| redis::pack(binding)).collect();
         let mut commit = Commit::nothing(token, Some(at), after);
-        commit.bindings = bindings.iter().map(|b| b.epoch).zip(packed.iter().map(|p| &p[..])).collect();
+        commit.bindings =
+            bindings.iter().map(|b| b.epoch).zip(packed.iter().map(|p| &p[..])).collect();
         commit.progress = marks.last().map(|done| (done.mark.totals, done.letters));
         marks.iter().for_each(|done| fold(&mut commit, done));
         if !marks.is_empty() {
@@ -314,9 +315,7 @@ impl Writer {
             KeyStep::Stands => None,
             KeyStep::Again(_) => Some(Error::Behind { job, key, known, found }),
             KeyStep::TooOld => Some(Error::TooOld { job, key, known, found }),
-            KeyStep::Beyond => {
-                Some(Error::Beyond { job, key, found, bound: self.at.bound.epoch })
-            }
+            KeyStep::Beyond => Some(Error::Beyond { job, key, found, bound: self.at.bound.epoch }),
         }
     }
 }

@@ -74,11 +74,7 @@ struct Sending<'a> {
 impl Puts {
     /// Puts receipts and lists of one epoch, each cell at most once, and tries until all are
     /// acknowledged.
-    pub(super) fn put(
-        &self,
-        binding: &Binding,
-        recalls: &[Recall],
-    ) -> Result<(), Ended<Unsent>> {
+    pub(super) fn put(&self, binding: &Binding, recalls: &[Recall]) -> Result<(), Ended<Unsent>> {
         // STEP 1: every receipt stands.
         self.put_receipts(binding, recalls)?;
         failpoint::reach("receipts-put");
@@ -155,8 +151,7 @@ impl Puts {
             }
             let versions = standing.next().expect("each doubted cell was read");
             let articles = &sending.recall.articles;
-            let stands =
-                |list: &[u8]| text::parse_list(list).is_some_and(|list| list == *articles);
+            let stands = |list: &[u8]| text::parse_list(list).is_some_and(|list| list == *articles);
             !versions.iter().any(|version| stands(&version.value))
         });
         Ok(())
