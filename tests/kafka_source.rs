@@ -2,6 +2,13 @@
 //!
 //! The tests drive the source as the job does, by the feed alone; what becomes of epochs is not theirs.
 
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a panic is a test's verdict, and what is printed is its report"
+)]
+
 #[path = "kafka_source/faults.rs"]
 mod faults;
 #[path = "kafka_source/reading.rs"]
@@ -198,13 +205,13 @@ fn a_start_is_where_it_is_said_to_be() {
     let topics = topics(2, 1);
     let producer = topics.producer(&[]);
     for number in 0..10 {
-        producer.send(&topics.clicks, 0, Some(b"a"), Some(1_000 * number));
+        producer.send(&topics.clicks, 0, Some(b"a"), Some(1_000 * (number + 1)));
     }
     producer.flush();
     for (start, offset) in [
         ("earliest", 0),
         ("latest", 10),
-        ("1970-01-01T00:00:03.5Z", 4),
+        ("1970-01-01T00:00:03.5Z", 3),
         ("2100-01-01T00:00:00Z", 10),
         ("job:other", 0),
     ] {
@@ -310,21 +317,33 @@ fn a_topic_that_was_made_anew_is_told_from_the_one_that_was_read() {
 }
 
 #[test]
-fn a_topic_that_is_made_anew_while_it_is_read_stops_the_job() {
+fn a_topic_that_is_made_anew_while_it_is_read_stops_the_job_and_the_next_start() {
     let topics = topics(1, 1);
     let send = |count: i32| {
         let producer = topics.producer(&[]);
-        (0..count).for_each(|_| producer.send(&topics.clicks, 0, Some(b"a"), None));
+        (0..count).for_each(|_| producer.send(&topics.clicks, 0, Some(b"a"), Some(1)));
         producer.flush();
     };
     send(10);
-    let run = Run::start(&settled(&topics, &[]));
-    run.read(10);
-    topics.make_anew(1);
-    send(3);
-    let error = run.end().unwrap_err();
-    let told = matches!(error, Error::Shrunk { wanted: 10, .. } | Error::Kafka(_));
-    assert!(told, "{error:?}");
+    let config = settled(&topics, &[]);
+    // The new one has fewer records, or more, which are the same to the bit: it is another all the same.
+    for count in [3, 50] {
+        let run = Run::start(&config);
+        let before = run.read(1);
+        topics.make_anew(1);
+        send(count);
+        let seen = run.seen();
+        let error = run.end().unwrap_err();
+        let told = matches!(error, Error::Shrunk { .. } | Error::Anew { .. } | Error::Kafka(_));
+        assert!(told, "{error:?}");
+        let reached = before.reached(&config.reached());
+        let error = config.open(&reached, &[]).map(drop).unwrap_err();
+        assert!(matches!(error, Error::Shrunk { .. } | Error::Anew { .. }), "{error:?}");
+        // What was read of the new one before it was known to be another is of no use either.
+        let reached = seen().reached(&config.reached());
+        let error = config.open(&reached, &[]).map(drop).unwrap_err();
+        assert!(matches!(error, Error::Shrunk { .. } | Error::Anew { .. }), "{error:?}");
+    }
 }
 
 #[test]
@@ -350,6 +369,7 @@ fn other_members_of_the_group_and_moved_offsets_change_nothing() {
     // Another member takes all partitions, reads them, and sets the offsets back.
     let other = topics.member(&topics.clicks);
     other.subscribe(&[&topics.clicks]).unwrap();
+    send(100);
     wait_for("the other member's record", || other.poll(SHORT).and_then(Result::ok).map(drop));
     let mut back = TopicPartitionList::new();
     for number in 0..2 {
@@ -359,7 +379,6 @@ fn other_members_of_the_group_and_moved_offsets_change_nothing() {
     other.commit(&back, CommitMode::Sync).unwrap();
     drop(back);
     committed([3, 3]);
-    send(100);
     let read = run.read(200);
     run.tell_group();
     run.feed.finish();
