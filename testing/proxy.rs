@@ -326,7 +326,8 @@ async fn carry(
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     let asked = AtomicBool::new(false);
-    let way = |requests| Way { requests, asked: &asked, tail: Vec::new(), rules: rules.clone(), shared };
+    let way =
+        |requests| Way { requests, asked: &asked, tail: Vec::new(), rules: rules.clone(), shared };
     let both = tokio::try_join!(
         way(true).carry(from_client, to_server),
         way(false).carry(from_server, to_client),

@@ -18,7 +18,8 @@ use site::{Sink, Site, cell, recall, text};
 /// How many calls have been made so far.
 fn calls() -> u64 {
     let text = metrics::text();
-    let counts = text.lines().filter(|line| line.starts_with("online_recall_hbase_requests_total{"));
+    let counts =
+        text.lines().filter(|line| line.starts_with("online_recall_hbase_requests_total{"));
     counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
 }
 
@@ -44,9 +45,8 @@ fn a_cold_hit_costs_hardly_more_than_a_call_and_a_warm_one_hardly_any() {
     }
     let read = calls();
     let mut sink = Sink::start(&site.client, 0);
-    let recalls: Vec<_> = (0..HITS)
-        .map(|user| recall(&user.to_string(), 18, &[user.cast_signed() + 10]))
-        .collect();
+    let recalls: Vec<_> =
+        (0..HITS).map(|user| recall(&user.to_string(), 18, &[user.cast_signed() + 10])).collect();
     sink.recalls(&site.binding(1, now() + 1), &recalls);
     sink.recalled(1);
     let written = calls();

@@ -65,7 +65,10 @@ fn bytes_pass_both_ways_and_so_does_an_end() {
     assert_eq!(client.hear().unwrap(), "", "the server has closed as well");
     assert_eq!([taken.recv().unwrap(), taken.recv().unwrap()], [long, "end".to_owned()]);
     let counts = proxy.until(|counts| counts.open == 0);
-    assert_eq!((counts.accepted, counts.requested, counts.replied), (1, 1 + (1 << 20), 1 + (1 << 20)));
+    assert_eq!(
+        (counts.accepted, counts.requested, counts.replied),
+        (1, 1 + (1 << 20), 1 + (1 << 20))
+    );
     assert_eq!(counts.cut + counts.lost + counts.held + counts.refused + counts.unanswered, 0);
 }
 

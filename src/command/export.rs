@@ -37,9 +37,9 @@ pub(super) fn live(servers: &Servers, out: &Path) -> Result<(), Error> {
     }
     write(out, "similar.tsv", |lines| {
         hbase.each_article(|article, neighbours| {
-            neighbours.iter().try_for_each(|(neighbour, value)| {
-                lines.put(&[article, neighbour, value])
-            })
+            neighbours
+                .iter()
+                .try_for_each(|(neighbour, value)| lines.put(&[article, neighbour, value]))
         })
     })
 }

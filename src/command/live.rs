@@ -82,12 +82,12 @@ impl Hbase {
         let spots: Vec<_> = rows
             .iter()
             .flat_map(|Row { key, columns }| {
-                let spot = |qualifier: &Vec<u8>| Spot { row: key.clone(), qualifier: qualifier.clone() };
+                let spot =
+                    |qualifier: &Vec<u8>| Spot { row: key.clone(), qualifier: qualifier.clone() };
                 columns.iter().map(move |(qualifier, _)| spot(qualifier))
             })
             .collect();
-        let found =
-            self.client.standing_versions(Trying::COMMAND, table, &spots, CONNECTIONS)?;
+        let found = self.client.standing_versions(Trying::COMMAND, table, &spots, CONNECTIONS)?;
         let mut all = Vec::new();
         for (spot, versions) in spots.into_iter().zip(found) {
             all.extend(versions.into_iter().map(|version| {
@@ -248,7 +248,8 @@ impl Hbase {
             let List::Loaded(list) = version.list else { return Err(damaged().into()) };
             let spot = Spot { row: table.row(&user), qualifier: channel.to_vec() };
             // A user's versions are replaced together.
-            if loaded.len() >= CHANGES && loaded.last().is_some_and(|(last, ..)| last.row != spot.row)
+            if loaded.len() >= CHANGES
+                && loaded.last().is_some_and(|(last, ..)| last.row != spot.row)
             {
                 self.replace_histories(std::mem::take(&mut loaded))?;
             }

@@ -14,8 +14,8 @@ use crate::cli::{ShowArticle, ShowChannel, ShowJob, ShowUser, What};
 use crate::decode::Reason;
 use crate::hbase::Kind;
 use crate::source::Topic;
-use crate::store::rows::{self, List};
 use crate::store::Store;
+use crate::store::rows::{self, List};
 use crate::text;
 
 /// How many columns a table takes at most; longer lists go on in the next line.

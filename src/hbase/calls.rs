@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hbase_thrift::hbase::{BatchMutation, Mutation, TCell, TRowResult, THbaseSyncClient, TScan};
+use hbase_thrift::hbase::{BatchMutation, Mutation, TCell, THbaseSyncClient, TRowResult, TScan};
 
 use super::Error;
 use super::client::{Client, Lease, none};

@@ -102,8 +102,8 @@ impl Client {
             let (versions, seconds) =
                 (max_versions.unwrap_or_default(), time_to_live.unwrap_or_default());
             // How many versions of a value that is never read twice are kept is the site's own business.
-            let same = seconds == wanted.seconds
-                && (versions == wanted.versions || wanted.versions == 1);
+            let same =
+                seconds == wanted.seconds && (versions == wanted.versions || wanted.versions == 1);
             (!same).then_some(Difference::Otherwise { wanted: *wanted, versions, seconds })
         };
         Ok(table.kind.families().iter().filter_map(difference).collect())

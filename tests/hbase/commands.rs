@@ -54,12 +54,9 @@ fn what_is_loaded_is_what_export_writes() {
     let mut history: Vec<_> = users
         .iter()
         .flat_map(|user| {
-            [(0, "[1, 2]"), (18, "['3',]"), (2, "no list"), (2, "")]
-                .iter()
-                .zip(1..)
-                .map(move |((channel, list), at)| {
-                    format!("{user}\t{channel}\t{}\t{list}\n", now - at)
-                })
+            [(0, "[1, 2]"), (18, "['3',]"), (2, "no list"), (2, "")].iter().zip(1..).map(
+                move |((channel, list), at)| format!("{user}\t{channel}\t{}\t{list}\n", now - at),
+            )
         })
         .collect();
     let mut similar: Vec<_> = (0..500)
@@ -112,7 +109,8 @@ fn a_later_load_replaces_the_rows_that_it_names() {
     place.write("similar.tsv", "1\t3\t0.7\n1\t4\t0.8\n");
     place.write("history.tsv", format!("2\t18\t{older}\t[4]\n"));
     place.run("tables load --similar similar.tsv --history history.tsv --config job.toml").done();
-    let show = |what: &str| place.run(&format!("show {what} --config job.toml --json")).done().json();
+    let show =
+        |what: &str| place.run(&format!("show {what} --config job.toml --json")).done().json();
     assert_eq!(
         show("similar 1"),
         json!([{ "article": "4", "value": 0.8 }, { "article": "3", "value": 0.7 }])

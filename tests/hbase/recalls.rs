@@ -15,7 +15,8 @@ fn a_list_stands_in_the_history_at_its_date_and_in_the_mailbox_at_the_servers() 
     let site = Site::new("both_puts");
     let mut sink = Sink::start(&site.client, 0);
     let time = now() - 1_000_000;
-    let recalls = [recall("2", 18, &[116644, 18577]), recall("2", 0, &[5]), recall("ü ü", 7, &[-1])];
+    let recalls =
+        [recall("2", 18, &[116644, 18577]), recall("2", 0, &[5]), recall("ü ü", 7, &[-1])];
     let before = now();
     sink.recalls(&site.binding(1, time), &recalls);
     sink.recalled(1);
@@ -111,7 +112,8 @@ fn a_lost_reply_doubles_nothing_and_loses_nothing() {
         let mut sink = Sink::start(&client(&[&proxy.address()]), 0);
         let time = now();
         proxy.fault(Fault::lose_replies_to(&request(call)));
-        let recalls: Vec<_> = (0..300).map(|user| recall(&user.to_string(), 3, &[user, 7])).collect();
+        let recalls: Vec<_> =
+            (0..300).map(|user| recall(&user.to_string(), 3, &[user, 7])).collect();
         sink.recalls(&site.binding(1, time), &recalls);
         proxy.until(|counts| counts.lost >= 2);
         proxy.pass();

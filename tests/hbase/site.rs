@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use dataflows::{Article, Cell, Channel, Epoch, Recall, Settings, User};
+use hbase_thrift::hbase::{HbaseSyncClient, THbaseSyncClient};
 use online_recall::config::{self, Address};
 use online_recall::hbase::{Change, Client, Kind, Spot, Table, Trying, Version, list, patience};
 use online_recall::ledger::{Binding, Fence, Names};
@@ -12,6 +13,8 @@ use online_recall::outside::Told;
 use online_recall::retry::Stop;
 use online_recall::{sink, tables};
 use testing::servers::{Server, hbase};
+use thrift::protocol::{TBinaryInputProtocol, TBinaryOutputProtocol};
+use thrift::transport::{TBufferedReadTransport, TBufferedWriteTransport, TIoChannel, TTcpChannel};
 
 /// Tables of a test's own.
 pub struct Site {
@@ -78,6 +81,16 @@ impl Site {
         }
     }
 
+    /// The crate's own client, for what the program never does.
+    pub fn thrift(&self) -> impl THbaseSyncClient + use<> {
+        let mut channel = TTcpChannel::new();
+        channel.open(&self.server).unwrap();
+        let (read, write) = channel.split().unwrap();
+        let read = TBinaryInputProtocol::new(TBufferedReadTransport::new(read), true);
+        let write = TBinaryOutputProtocol::new(TBufferedWriteTransport::new(write), true);
+        HbaseSyncClient::new(read, write)
+    }
+
     /// Puts a version of a cell, at a date or now.
     pub fn put(&self, table: &Table, spot: Spot, value: &str, at: Option<u64>) {
         let put = [Change::Put(spot, value.into())];
@@ -92,9 +105,8 @@ impl Site {
     /// The versions of a cell, oldest first.
     pub fn versions(&self, table: &Table, cell: &Cell) -> Vec<(u64, String)> {
         let versions = self.client.versions(table, &table.spot(cell), patience(0)).unwrap();
-        let text = |version: Version| {
-            (version.timestamp, String::from_utf8(version.value).unwrap())
-        };
+        let text =
+            |version: Version| (version.timestamp, String::from_utf8(version.value).unwrap());
         versions.into_iter().rev().map(text).collect()
     }
 
