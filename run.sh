@@ -16,8 +16,8 @@ usage: ./run.sh COMMAND
                    real servers on loopback, for development: kafka redis hbase hdfs, and if
                    named kafka-tls redis-cluster; data under var/stack (stack/README.md)
 
-As root on Debian, what is missing (compilers, make, Python, Rust) is installed by apt-get;
-elsewhere it is named. Logs go to standard error.
+As root on Debian, what is missing (compilers, make, OpenSSL, Python, Rust; for real servers Java,
+Maven and Redis) is installed by apt-get; elsewhere it is named. Logs go to standard error.
 END
 }
 
@@ -47,6 +47,10 @@ need() {
     for program in make g++ "$@"; do
         command -v "$program" >/dev/null || { missing+=("$program"); packages+=("$program"); }
     done
+    # Kafka's client and TLS are built on these.
+    command -v pkg-config >/dev/null || { missing+=(pkg-config); packages+=(pkg-config); }
+    pkg-config --exists openssl 2>/dev/null || { missing+=("OpenSSL's headers"); packages+=(libssl-dev); }
+    pkg-config --exists zlib 2>/dev/null || { missing+=("zlib's headers"); packages+=(zlib1g-dev); }
     # Debian's own rustc is too old; what it builds its browsers with is not. Crates come by https.
     has_rust || { missing+=("Rust $rust_wanted or newer"); packages+=(rustc-web cargo-web ca-certificates); }
     [[ ${#missing[@]} -gt 0 ]] || return 0
