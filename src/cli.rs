@@ -39,9 +39,9 @@ pub enum Command {
     Replay(Replay),
     /// Run the live job: from Kafka into HBase and Redis, or into the embedded store.
     Run(Run),
-    /// Show what stands in the store.
+    /// Show what stands in the store or in the live servers.
     Show(Show),
-    /// Write everything that stands in the store as sorted text files.
+    /// Write everything that stands in the store or in the live servers as sorted text files.
     Export(Export),
     /// Make and load the tables that the job reads.
     #[command(subcommand)]
@@ -142,10 +142,11 @@ pub struct Outside {
     pub set: Vec<String>,
 }
 
-/// Show what stands in the store.
+/// Show what stands in the store or in the live servers.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   online-recall show hot 18 --store ./store
+  online-recall show hot 18 --config job.toml
   online-recall show recall 1115629498121846784 --store ./store --json
   online-recall show job --store ./store")]
 pub struct Show {
@@ -234,7 +235,11 @@ pub struct View {
     pub json: bool,
 }
 
-/// Write everything that stands in the store as sorted text files.
+/// Write everything that stands in the store or in the live servers as sorted text files.
+///
+/// Of live servers: what all jobs have put there, and the dead letters of the job that the configuration
+/// names and of its replays, up to their marks, where they are kept in files. A job without `recall` has no
+/// tables.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   online-recall export --store ./store --out ./export

@@ -17,6 +17,7 @@ mod commit;
 mod connection;
 mod error;
 mod job;
+mod lists;
 mod names;
 mod rows;
 mod scores;

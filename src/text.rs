@@ -81,6 +81,15 @@ pub fn seconds(milliseconds: u64) -> String {
     text.trim_end_matches('0').to_owned()
 }
 
+/// Writes a number without a fraction where it has none, else with so many decimals at most and no
+/// zeros at the end.
+pub fn decimal(number: f64, decimals: usize) -> String {
+    let text = format!("{number:.decimals$}");
+    let text =
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+}
+
 /// Appends the bytes as a field of a tab separated line: tab, newline, carriage return and backslash
 /// as `\t \n \r \\`, other control bytes and bytes that are not UTF-8 as `\xNN`, all else as it is.
 pub fn escape(bytes: &[u8], line: &mut Vec<u8>) {

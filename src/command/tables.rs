@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::live::Made;
+use super::in_hbase::Made;
 use super::{Error, Place, Settled};
 use crate::cli;
 use crate::ledger;

@@ -167,6 +167,24 @@ impl Files {
     }
 }
 
+/// The files of a job, in the order in which they were written, each with how much of it is marked at
+/// most; `length` is what the mark keeps.
+pub(super) fn marked(folder: &Path, job: &str, length: u64) -> io::Result<Vec<(PathBuf, u64)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let named = name.to_str().and_then(|name| Named::parse(job, name));
+        if let Some(Named { incarnation, before }) = named
+            && before < length
+        {
+            found.push((before, incarnation, entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(before, _, path)| (path, length - before)).collect())
+}
+
 /// Cuts what lies behind this length; returns the length then.
 fn cut(path: &Path, length: u64) -> io::Result<u64> {
     let file = File::options().write(true).open(path)?;

@@ -1,0 +1,10 @@
+//! The forms of the job beside the usual ones, and what commands tell of live servers: real servers,
+//! the real program.
+//!
+//! - [`told`]: `show` and `export` over live servers.
+//!
+//! Catches what is left out, counted twice or told otherwise than it stands.
+
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
+
+mod told;
