@@ -2,14 +2,17 @@
 
 pub mod check;
 mod consume;
+mod ending;
 mod export;
 mod in_hbase;
+mod incarnations;
 mod produce;
 mod replay;
 mod run;
 mod show;
 mod tables;
 mod topics;
+mod work;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -229,18 +232,6 @@ impl Settled {
 
     fn settings(&self) -> &Settings {
         &self.config.settings
-    }
-
-    /// The folder of the store; what is asked of it cannot be asked of live servers.
-    fn dir(&self) -> Result<&Path, Error> {
-        match &self.place {
-            Place::Store(dir) => Ok(dir),
-            Place::Servers(_) => Err(Error::Usage(
-                "this is not supported for live servers by this version; \
-                 name a store by --store or by [store] in the configuration"
-                    .to_owned(),
-            )),
-        }
     }
 }
 

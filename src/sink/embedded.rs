@@ -37,14 +37,19 @@ struct Effects {
 }
 
 impl Embedded {
-    /// Writes the epochs of a replay at `time`, and tells what became of them.
+    /// Writes the epochs of a replay at `time`, or of a job that is dated by the clock, and tells what
+    /// became of them.
     ///
     /// # Errors
     ///
     /// If the store cannot be read.
-    pub fn new(store: Arc<Store>, time: u64, told: Sender<Told>) -> Result<Embedded, Error> {
+    pub fn new(
+        store: Arc<Store>,
+        time: Option<u64>,
+        told: Sender<Told>,
+    ) -> Result<Embedded, Error> {
         let mut replay = store.replay()?;
-        replay.time = replay.time.max(time);
+        replay.time = replay.time.max(time.unwrap_or(0));
         let (waiting, scores) = (BTreeMap::new(), Written::default());
         Ok(Embedded { store, replay, told, waiting, scores })
     }
