@@ -100,7 +100,11 @@ impl Bound {
                             lines.next(wanted, feed)?
                     {
                         wanted -= count;
-                        feed.push(Chunk { epoch, partition, batch: Batch::Lines { first, lines } })?;
+                        feed.push(Chunk {
+                            epoch,
+                            partition,
+                            batch: Batch::Lines { first, lines },
+                        })?;
                     }
                 }
                 // Nothing of an epoch that is not closed is applied.

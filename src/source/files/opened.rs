@@ -235,7 +235,8 @@ impl Opened {
             Body::Packed { unpacked, taken } => (unpacked, Some(taken)),
         };
         if let Some(end) = self.end {
-            rest = Box::new(rest.take(end.saturating_sub(self.trail.bytes + self.ahead.len() as u64)));
+            rest =
+                Box::new(rest.take(end.saturating_sub(self.trail.bytes + self.ahead.len() as u64)));
         }
         (Blocks::new(self.ahead, rest, self.failure), taken)
     }
