@@ -198,13 +198,13 @@ fn a_start_is_where_it_is_said_to_be() {
     let topics = topics(2, 1);
     let producer = topics.producer(&[]);
     for number in 0..10 {
-        producer.send(&topics.clicks, 0, Some(b"a"), Some(1_000 * number));
+        producer.send(&topics.clicks, 0, Some(b"a"), Some(1_000 * (number + 1)));
     }
     producer.flush();
     for (start, offset) in [
         ("earliest", 0),
         ("latest", 10),
-        ("1970-01-01T00:00:03.5Z", 4),
+        ("1970-01-01T00:00:03.5Z", 3),
         ("2100-01-01T00:00:00Z", 10),
         ("job:other", 0),
     ] {
@@ -350,6 +350,7 @@ fn other_members_of_the_group_and_moved_offsets_change_nothing() {
     // Another member takes all partitions, reads them, and sets the offsets back.
     let other = topics.member(&topics.clicks);
     other.subscribe(&[&topics.clicks]).unwrap();
+    send(100);
     wait_for("the other member's record", || other.poll(SHORT).and_then(Result::ok).map(drop));
     let mut back = TopicPartitionList::new();
     for number in 0..2 {
@@ -359,7 +360,6 @@ fn other_members_of_the_group_and_moved_offsets_change_nothing() {
     other.commit(&back, CommitMode::Sync).unwrap();
     drop(back);
     committed([3, 3]);
-    send(100);
     let read = run.read(200);
     run.tell_group();
     run.feed.finish();

@@ -177,6 +177,9 @@ impl Run {
             move || {
                 let read = kafka.read(&feed);
                 feed.end();
+                if let Err(error) = &read {
+                    println!("the source ends: {error}");
+                }
                 read
             }
         });
