@@ -14,7 +14,7 @@
 mod ask;
 mod error;
 mod java;
-mod messages;
+mod native;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,7 +36,7 @@ use crate::config::{self, Text};
 
 pub use ask::At;
 pub use error::{Error, Unreadable};
-pub use messages::{Found, Messages, What};
+pub use native::{Found, Messages, What};
 pub use rdkafka::message::Timestamp;
 pub use rdkafka::types::RDKafkaErrorCode as Code;
 

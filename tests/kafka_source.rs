@@ -310,21 +310,33 @@ fn a_topic_that_was_made_anew_is_told_from_the_one_that_was_read() {
 }
 
 #[test]
-fn a_topic_that_is_made_anew_while_it_is_read_stops_the_job() {
+fn a_topic_that_is_made_anew_while_it_is_read_stops_the_job_and_the_next_start() {
     let topics = topics(1, 1);
     let send = |count: i32| {
         let producer = topics.producer(&[]);
-        (0..count).for_each(|_| producer.send(&topics.clicks, 0, Some(b"a"), None));
+        (0..count).for_each(|_| producer.send(&topics.clicks, 0, Some(b"a"), Some(1)));
         producer.flush();
     };
     send(10);
-    let run = Run::start(&settled(&topics, &[]));
-    run.read(10);
-    topics.make_anew(1);
-    send(3);
-    let error = run.end().unwrap_err();
-    let told = matches!(error, Error::Shrunk { wanted: 10, .. } | Error::Kafka(_));
-    assert!(told, "{error:?}");
+    let config = settled(&topics, &[]);
+    // The new one has fewer records, or more, which are the same to the bit: it is another all the same.
+    for count in [3, 50] {
+        let run = Run::start(&config);
+        let before = run.read(1);
+        topics.make_anew(1);
+        send(count);
+        let seen = run.seen();
+        let error = run.end().unwrap_err();
+        let told = matches!(error, Error::Shrunk { .. } | Error::Anew { .. } | Error::Kafka(_));
+        assert!(told, "{error:?}");
+        let reached = before.reached(&config.reached());
+        let error = config.open(&reached, &[]).map(drop).unwrap_err();
+        assert!(matches!(error, Error::Shrunk { .. } | Error::Anew { .. }), "{error:?}");
+        // What was read of the new one before it was known to be another is of no use either.
+        let reached = seen().reached(&config.reached());
+        let error = config.open(&reached, &[]).map(drop).unwrap_err();
+        assert!(matches!(error, Error::Shrunk { .. } | Error::Anew { .. }), "{error:?}");
+    }
 }
 
 #[test]

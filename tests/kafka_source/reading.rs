@@ -221,6 +221,12 @@ impl Run {
         ended.map(|()| read)
     }
 
+    /// What was read in all, to be asked after the end.
+    pub fn seen(&self) -> impl Fn() -> Read + use<> {
+        let seen = Arc::clone(&self.seen);
+        move || seen.lock().unwrap().closed()
+    }
+
     /// Says that an epoch and those before it are done.
     pub fn mark(&self, epoch: Epoch) {
         self.feed.marked(epoch);

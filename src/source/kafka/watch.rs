@@ -26,8 +26,8 @@ const SURE: u32 = 3;
 
 /// What the reader hears of the topics.
 pub(super) enum News {
-    /// There are more partitions, which begin there.
-    Found(Topic, Vec<(Partition, u64)>),
+    /// There are more partitions of a topic with this id, which begin there.
+    Found(Topic, u128, Vec<(Partition, u64)>),
     /// A topic seems to be another than it was.
     Doubt,
     /// The topics cannot be read.
@@ -39,6 +39,8 @@ pub(super) enum News {
 pub(super) struct Shared {
     /// How far every partition is read.
     reached: Mutex<BTreeMap<Partition, u64>>,
+    /// The ids of the topics that are read, by name.
+    ids: Mutex<BTreeMap<String, u128>>,
     /// How many records are read.
     pub records: AtomicU64,
     /// When the brokers were last asked something that they answered, in milliseconds since 1970.
@@ -57,6 +59,18 @@ impl Shared {
                 None => drop(reached.insert(partition.clone(), offset)),
             }
         }
+    }
+
+    /// Notes which topics are read.
+    pub fn know<'a>(&self, ids: impl Iterator<Item = (&'a str, u128)>) {
+        let mut known = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(ids.map(|(topic, id)| (topic.to_owned(), id)));
+    }
+
+    /// Whether the topic of this id is the one that is read.
+    fn knows(&self, topic: &str, id: u128) -> bool {
+        let known = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(topic).is_none_or(|known| *known == 0 || id == 0 || *known == id)
     }
 
     /// Forgets a partition that is read no more.
@@ -104,6 +118,8 @@ struct Seen {
     missing: u32,
     /// How often in a row a partition was missing, or ended before what was read of it.
     short: u32,
+    /// Whether a topic has another id.
+    another: bool,
     lag: u64,
 }
 
@@ -134,10 +150,9 @@ impl Watch {
                 }
                 Err(Ended::Failed(error)) => return self.say(News::Failed(error)),
             }
-            if std::mem::take(&mut seen.missing) > 0 {
-                self.say(News::Doubt);
-            }
-            if seen.short >= SURE {
+            let was_missing = std::mem::take(&mut seen.missing) > 0;
+            let is_another = std::mem::take(&mut seen.another);
+            if was_missing || is_another || seen.short >= SURE {
                 seen.short = 0;
                 self.say(News::Doubt);
             }
@@ -153,11 +168,15 @@ impl Watch {
         // 1. Partitions that are new begin at their beginning; one that is no more is the reader's to
         //    judge.
         let mut missing = false;
-        for (topic, name) in &self.topics {
-            let mut new = self.ask.partitions(name)?;
+        let names = self.topics.each_ref().map(|(_, name)| &**name);
+        // In this order: of one that is missing the ids would say less.
+        let there = [self.ask.partitions(names[0])?, self.ask.partitions(names[1])?];
+        let ids = self.ask.topic_ids(&names)?;
+        for (((topic, name), id), mut new) in self.topics.iter().zip(ids).zip(there) {
+            seen.another |= !self.shared.knows(name, id);
             let is_there = |partition: &Partition| new.contains(partition);
-            let of_it = reached.keys().filter(|partition| *partition.topic == **name);
-            missing |= !of_it.clone().all(is_there);
+            let mut of_it = reached.keys().filter(|partition| *partition.topic == **name);
+            missing |= !of_it.all(is_there);
             new.retain(|partition| !reached.contains_key(partition));
             if !new.is_empty() {
                 let beginnings = self.ask.offsets(At::Beginning, &new)?;
@@ -166,7 +185,7 @@ impl Watch {
                 }
                 // Known from now on; read as soon as the reader hears of it.
                 self.shared.reach(beginnings.iter().map(|(partition, from)| (partition, *from)));
-                self.say(News::Found(*topic, beginnings.into_iter().collect()));
+                self.say(News::Found(*topic, id, beginnings.into_iter().collect()));
             }
         }
         if missing {
