@@ -2,6 +2,13 @@
 //!
 //! The tests drive the source as the job does, by the feed alone; what becomes of epochs is not theirs.
 
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a panic is a test's verdict, and what is printed is its report"
+)]
+
 #[path = "kafka_source/faults.rs"]
 mod faults;
 #[path = "kafka_source/reading.rs"]

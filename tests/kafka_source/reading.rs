@@ -146,17 +146,17 @@ impl Run {
     /// Starts where the configuration says, and marks nothing.
     #[track_caller]
     pub fn start_unmarked(config: &Settled) -> Run {
-        Run::run(config, &config.reached(), &[], Epoch(0), false)
+        Run::begin(config, &config.reached(), &[], Epoch(0), false)
     }
 
     /// Starts there, with these epochs bound, and marks what is cut.
     #[track_caller]
     pub fn start_at(config: &Settled, from: &Reached, bound: &[Binding], mark: Epoch) -> Run {
-        Run::run(config, from, bound, mark, true)
+        Run::begin(config, from, bound, mark, true)
     }
 
     #[track_caller]
-    fn run(config: &Settled, from: &Reached, bound: &[Binding], mark: Epoch, marks: bool) -> Run {
+    fn begin(config: &Settled, from: &Reached, bound: &[Binding], mark: Epoch, marks: bool) -> Run {
         let kafka = config.open(from, bound).unwrap();
         let (cut, cuts) = crossbeam_channel::unbounded();
         let feed = Arc::new(Feed::new(mark, config.epoch.in_flight, cut));
