@@ -41,7 +41,7 @@ pub use rdkafka::message::Timestamp;
 pub use rdkafka::types::RDKafkaErrorCode as Code;
 
 /// How long a client may take to end before it is left behind.
-const END_PATIENCE: Duration = Duration::from_secs(5);
+const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a consumer is, whatever the configuration says beside: the job itself knows where it reads.
 const CONSUMER: [(&str, &str); 6] = [
