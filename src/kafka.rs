@@ -14,7 +14,7 @@
 mod ask;
 mod error;
 mod java;
-mod messages;
+mod native;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,12 +36,12 @@ use crate::config::{self, Text};
 
 pub use ask::At;
 pub use error::{Error, Unreadable};
-pub use messages::{Found, Messages, What};
+pub use native::{Found, Messages, What};
 pub use rdkafka::message::Timestamp;
 pub use rdkafka::types::RDKafkaErrorCode as Code;
 
 /// How long a client may take to end before it is left behind.
-const END_PATIENCE: Duration = Duration::from_secs(5);
+const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a consumer is, whatever the configuration says beside: the job itself knows where it reads.
 const CONSUMER: [(&str, &str); 6] = [
