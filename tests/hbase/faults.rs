@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dataflows::Article;
-use online_recall::hbase::{Change, Spot, Version, patience};
+use hbase_thrift::hbase::THbaseSyncClient;
+use online_recall::hbase::{Change, Spot, Table, Version, patience};
 use online_recall::ledger::now;
+use online_recall::retry::{self, Faulty};
 use online_recall::tables::Tables;
 use testing::proxy::{Fault, Proxy};
 use testing::servers::Server;
@@ -105,10 +107,31 @@ fn a_server_that_takes_half_a_minute_is_waited_for() {
     let mut story = Story::new();
     // Replies come later than a first attempt waits.
     proxy.fault(Fault::Delay(Duration::from_secs(seconds) / 2));
-    story.go_on(&site, &mut sink, 2);
-    (1..=2).for_each(|epoch| sink.recalled(epoch));
+    story.go_on(&site, &mut sink, 1);
+    sink.recalled(1);
     assert!(proxy.counts().delayed > 2);
     proxy.pass();
+    story.judge(&site);
+}
+
+#[test]
+fn a_table_that_is_disabled_is_waited_for() {
+    let site = Site::new("disabled");
+    let mut sink = Sink::start(&site.client, 0);
+    let mut story = Story::new();
+    let name = |table: &Table| table.name.clone().into_bytes();
+    let mut thrift = site.thrift();
+    for table in [&site.mailbox, &site.history] {
+        story.go_on(&site, &mut sink, 2);
+        (1..=2).for_each(|nth| sink.recalled(story.recalled - 2 + nth));
+        thrift.disable_table(name(table)).unwrap();
+        story.go_on(&site, &mut sink, 2);
+        let spot = table.spot(&cell("2", 18));
+        let error = site.client.versions(table, &spot, patience(2)).unwrap_err();
+        assert_eq!(error.fault(), retry::Fault::Unknown, "{error}");
+        thrift.enable_table(name(table)).unwrap();
+        (1..=2).for_each(|nth| sink.recalled(story.recalled - 2 + nth));
+    }
     story.judge(&site);
 }
 
