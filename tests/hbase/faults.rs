@@ -28,12 +28,17 @@ impl Story {
         Story { recalled: 0, time: now() }
     }
 
+    /// Whether an epoch recalls anything to a user.
+    fn recalls(user: u64, epoch: u64) -> bool {
+        !(user + epoch).is_multiple_of(3)
+    }
+
     /// Some more epochs.
     fn go_on(&mut self, site: &Site, sink: &mut Sink, epochs: u64) {
         for _ in 0..epochs {
             self.recalled += 1;
             let epoch = self.recalled;
-            let users = (0..Story::USERS).filter(|user| (user + epoch) % 3 > 0);
+            let users = (0..Story::USERS).filter(|user| Story::recalls(*user, epoch));
             let recalls: Vec<_> = users
                 .map(|user| recall(&user.to_string(), 18, &[epoch.cast_signed(), 7]))
                 .collect();
@@ -44,7 +49,7 @@ impl Story {
     /// Every list stands once in both tables, in the order of the epochs.
     fn judge(&self, site: &Site) {
         for user in 0..Story::USERS {
-            let epochs = (1..=self.recalled).filter(|epoch| (user + epoch) % 3 > 0);
+            let epochs = (1..=self.recalled).filter(|epoch| Story::recalls(user, *epoch));
             let lists: Vec<_> =
                 epochs.map(|epoch| (self.time + epoch, text(&[epoch.cast_signed(), 7]))).collect();
             let cell = cell(&user.to_string(), 18);
@@ -187,7 +192,7 @@ fn a_reader_that_empties_mailboxes_all_the_while_gets_every_list_once() {
         reader.join().unwrap()
     });
     for (user, taken) in taken.into_iter().enumerate() {
-        let epochs = (1..=60).filter(|epoch| (user as u64 + epoch) % 3 > 0);
+        let epochs = (1..=60).filter(|epoch| Story::recalls(user as u64, *epoch));
         let lists: Vec<_> = epochs.map(|epoch| text(&[epoch.cast_signed(), 7])).collect();
         assert_eq!(taken, lists, "user {user}");
     }

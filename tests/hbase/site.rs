@@ -182,10 +182,9 @@ impl Sink {
     /// Waits until this epoch is told to be recalled, as the next one.
     #[track_caller]
     pub fn recalled(&self, epoch: u64) {
-        match self.told.recv().unwrap() {
-            Told::Recalled(told) => assert_eq!(told, Epoch(epoch)),
-            other => panic!("epoch {epoch} is not recalled: {other:?}"),
-        }
+        let told = self.told.recv().unwrap();
+        let recalled = matches!(told, Told::Recalled(told) if told == Epoch(epoch));
+        assert!(recalled, "epoch {epoch} is not recalled: {told:?}");
     }
 }
 
