@@ -132,7 +132,8 @@ impl Puts {
                 .map(|it| Change::Put(it.spot.clone(), hbase::list(&it.recall.articles)))
                 .collect();
             self.fence.pass(&self.stop)?;
-            let put = self.client.change(&table, &lists, None, patience(failures));
+            // Waited for longer than other calls: one that is given up may still be made later.
+            let put = self.client.change(&table, &lists, None, patience(failures + 1));
             if put.as_ref().is_err_and(|error| error.fault() == Fault::Unknown) {
                 sending.iter_mut().for_each(|sending| sending.doubted = true);
             }
