@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use super::live::Made;
 use super::{Error, Place, Settled};
 use crate::cli;
 use crate::ledger;
@@ -21,8 +22,8 @@ pub(super) fn create(args: &cli::Create) -> Result<String, Error> {
         Place::Servers(servers) => servers,
     };
     let mut said = String::new();
-    for (table, made, differences) in servers.hbase()?.create_tables()? {
-        let what = if made { "made" } else { "stands already" };
+    for Made { table, is_new, differences } in servers.hbase()?.create_tables()? {
+        let what = if is_new { "made" } else { "stands already" };
         let name = &table.name;
         writeln!(said, "{name}: {what}").expect("a string takes all text");
         for difference in differences {
