@@ -35,7 +35,7 @@ pub fn client(url: &str) -> redis::Connection {
 pub fn ask<T: redis::FromRedisValue>(connection: &mut redis::Connection, words: &str) -> T {
     let (name, args) = words.split_once(' ').unwrap_or((words, ""));
     let mut command = redis::cmd(name);
-    args.split_ascii_whitespace().for_each(|word| drop(command.arg(word)));
+    command.arg(args.split_ascii_whitespace().collect::<Vec<_>>());
     command.query(connection).unwrap_or_else(|error| panic!("{words:?}: {error}"))
 }
 
