@@ -42,6 +42,9 @@ pub struct Found {
     pub letters: u64,
     /// The last epoch that was applied to each score key; what the scores begin with.
     pub keys: BTreeMap<String, KeyMark>,
+    /// All epochs that are bound above the mark, also where only the first of them are run: any of them
+    /// may have been applied.
+    pub bound: Vec<Dated>,
     /// Epochs up to the mark that have to run again before anything else, for score keys that went
     /// back.
     pub again: Option<Again>,
@@ -223,6 +226,7 @@ impl Opening {
 
         let above = bindings.split_off(&at.mark.epoch.next());
         let bound: VecDeque<_> = above.into_values().collect();
+        let dates = bound.iter().map(Dated::of).collect();
         let again = (!lagging.is_empty()).then(|| {
             let bound = bindings.split_off(&after.next()).into_values().collect();
             Again::new(after, bound, &known, lagging)
@@ -232,6 +236,7 @@ impl Opening {
             reached,
             letters,
             keys: known,
+            bound: dates,
             again,
             writer,
         })
@@ -356,7 +361,8 @@ impl Vacant {
         let kept = Kept::after(Some(highest));
         let writer = Writer { job, token, at, kept, keys: touched, replicas };
         let standing = Standing { mark, bound: VecDeque::new() };
-        Ok(Found { standing, reached, letters: 0, keys, again: None, writer })
+        let bound = Vec::new();
+        Ok(Found { standing, reached, letters: 0, keys, bound, again: None, writer })
     }
 }
 
