@@ -174,10 +174,7 @@ impl Servers {
             told.clone(),
             stop.clone(),
         )?;
-        let begin = sink::Begin {
-            keys: found.keys.clone(),
-            bound: standing.bound.iter().map(Dated::of).collect(),
-        };
+        let begin = sink::Begin { keys: found.keys.clone(), bound: found.bound.clone() };
         let fence = Arc::new(Fence::default());
         let ran_before = standing.bound.back().map_or(standing.mark.epoch, |last| last.epoch);
         let ledger = found.start(Room {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use dataflows::Epoch;
@@ -118,17 +118,25 @@ fn refusals_are_waited_through() {
             assert!(endless.unwrap_err().to_string().contains("killed"));
         })
     };
+    let mut mine = 0;
+    let mut is_busy = |redis: &mut redis::Connection| {
+        let busy = redis::cmd("GET").arg("x").query::<Option<String>>(redis);
+        let busy = busy.is_err_and(|error| error.code() == Some("BUSY"));
+        mine += u64::from(busy);
+        busy
+    };
+    until(|| is_busy(&mut redis));
     let binding = live.next();
     live.ledger.bind(&binding);
-    // What the job was told is counted, and can be read when it is over.
-    let mut told = 0;
-    while told < 2 {
-        let busy = redis::cmd("GET").arg("x").query::<Option<String>>(&mut redis);
-        told += u32::from(busy.is_err_and(|error| error.code() == Some("BUSY")));
-    }
+    let mut asked = 0;
+    until(|| {
+        asked += u32::from(is_busy(&mut redis));
+        asked == 50
+    });
     assert!(live.told.is_empty(), "nothing is bound while the server is busy");
     ask::<()>(&mut redis, "SCRIPT KILL");
     somebody.join().unwrap();
+    assert!(refusals(&mut redis, "BUSY") > mine, "the job was told so too");
     assert!(matches!(live.hear(), Told::Bound(_)));
     let keys = live.score(&binding, HITS);
     let done = live.done(&binding, keys);
@@ -153,25 +161,29 @@ fn a_server_that_reads_its_data_is_waited_for() {
     let mut live = site.start();
     live.epoch(HITS);
     let mut redis = client(&url);
-    for n in 0..20 {
-        let mut set = redis::cmd("MSET");
-        (0..100).for_each(|m| drop(set.arg(format!("other-{n}-{m}")).arg("x".repeat(100))));
-        set.exec(&mut redis).unwrap();
+    // It looks for clients every thousand commands.
+    let mut sets = redis::pipe();
+    for n in 0..4000 {
+        sets.cmd("SET").arg(n).arg(n).ignore();
     }
+    sets.exec(&mut redis).unwrap();
     server.kill(&[]);
-    // A slow disk: it answers LOADING between keys.
-    let conf = server.data().join("redis.conf");
-    let slow = "key-load-delay 1000\nloading-process-events-interval-bytes 1024\n";
-    fs::write(&conf, fs::read_to_string(&conf).unwrap() + slow).unwrap();
     let binding = live.next();
     live.ledger.bind(&binding);
-    server.restart(&[]);
+    let mut slow = Command::new("redis-server")
+        .arg(server.data().join("redis.conf"))
+        .args(["--key-load-delay", "1000"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     assert!(matches!(live.hear(), Told::Bound(_)));
     let mut redis = client(&url);
     assert!(refusals(&mut redis, "LOADING") > 0, "it has said that it is loading");
     live.score(&binding, HITS);
     let counted = HITS.iter().map(|&(c, a, n)| ((c, a), 2 * n)).collect();
     site.must_be(&mut redis, &counted);
+    slow.kill().unwrap();
+    slow.wait().unwrap();
 }
 
 /// The data of a server, copied while it is down.
