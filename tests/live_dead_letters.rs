@@ -83,9 +83,9 @@ impl Disk {
     fn mount(place: &Path) -> Option<Disk> {
         let at = place.join("disk");
         fs::create_dir(&at).unwrap();
-        let mount =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(&at);
-        let mounted = { mount }.output().is_ok_and(|output| output.status.success());
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(&at);
+        let mounted = mount.output().is_ok_and(|output| output.status.success());
         if !mounted {
             eprintln!("SKIPPED: a full disk cannot be tested here, since mount needs root");
         }
