@@ -117,11 +117,6 @@ impl Access {
         self.properties.get("bootstrap.servers").map_or("", Text::shown)
     }
 
-    /// The configuration of a client of any kind.
-    pub fn client(&self) -> ClientConfig {
-        self.config(&[])
-    }
-
     /// Makes a consumer that belongs to no group as a member, and may commit offsets to this one.
     ///
     /// # Errors
