@@ -170,7 +170,7 @@ impl Servers {
         let letters = sink::DeadLetters::new(
             &self.letters,
             dead_letters::Start { job: &self.job, incarnation, length },
-            &self.kafka.client(),
+            &self.kafka,
             told.clone(),
             stop.clone(),
         )?;
