@@ -47,14 +47,14 @@ pub(super) fn run(args: &cli::Run) -> Result<String, Error> {
     metrics::topics(config.kafka.clicks.as_str(), config.kafka.articles.as_str());
     let run = Run { config: &config, workers: args.workers.into(), health, ending };
     match &config.outside {
-        Some(config::Outside::Embedded { path }) => run.into_store(path.as_str().as_ref()),
+        Some(config::Outside::Embedded { path }) => run.with_store(path.as_str().as_ref()),
         Some(config::Outside::Servers { redis, hbase }) => {
             let servers = Servers::new(&config, config.job.as_str(), redis, hbase.as_ref())?;
             if args.reset {
                 ledger::reset(redis, config.job.as_str(), &run.ending.stop())
                     .map_err(live::Error::from)?;
             }
-            run.into_servers(&servers, redis, args.after_loss)
+            run.with_servers(&servers, redis, args.after_loss)
         }
         None => unreachable!("a configuration without a place was refused"),
     }
@@ -76,7 +76,7 @@ enum Next {
 }
 
 impl Run<'_> {
-    fn into_servers(
+    fn with_servers(
         &self,
         servers: &Servers,
         redis: &config::Redis,
@@ -165,7 +165,7 @@ impl Run<'_> {
     }
 
     /// The live job with everything in one store: binding, effects and mark are one transaction.
-    fn into_store(&self, path: &std::path::Path) -> Result<(), Error> {
+    fn with_store(&self, path: &std::path::Path) -> Result<(), Error> {
         let store = Arc::new(Store::create(path)?);
         let stop = self.ending.begin();
         let (mark, mut reached) = (store.mark()?, store.reached()?);
