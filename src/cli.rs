@@ -299,10 +299,14 @@ pub struct Load {
     pub json: bool,
 }
 
-/// Say what is wrong with a configuration, all of it.
+/// Say what is wrong with a configuration, all of it, and with the servers that it names.
+///
+/// Brokers and topics, tables and families, Redis's version, persistence, eviction and clock are looked
+/// at; nothing is changed.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  online-recall check --config job.toml --set epoch.interval=10ms
+#[command(after_help = "Examples:
+  online-recall check --config job.toml
+  online-recall check --config job.toml --set epoch.interval=10ms --offline
 
 Exit status: 0 nothing is wrong, 2 mistakes were found.")]
 pub struct Check {
@@ -312,6 +316,9 @@ pub struct Check {
     /// Set a key of the configuration; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Ask no server.
+    #[arg(long)]
+    pub offline: bool,
     /// Print one JSON document.
     #[arg(long)]
     pub json: bool,

@@ -166,13 +166,14 @@ pub fn run(command: &Command) -> Result<String, Error> {
         Command::Produce(args) => produce::produce(args).map(|()| String::new()),
         Command::Consume(args) => consume::consume(args),
         Command::Check(args) => {
-            let report = check::offline(Some(&args.config), &args.set);
+            let check = if args.offline { check::offline } else { check::online };
+            let report = check(Some(&args.config), &args.set);
             let text = if args.json {
                 serde_json::to_string(&report).expect("a report is plain")
             } else {
                 report.to_string()
             };
-            if report.mistakes.is_empty() {
+            if report.is_well() {
                 return Ok(text + "\n");
             }
             print(&(text + "\n"))?;

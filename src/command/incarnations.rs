@@ -73,7 +73,7 @@ impl Work<'_> {
     /// # Errors
     ///
     /// If an incarnation fails, and there is no sense in beginning another.
-    pub fn into_servers<R: Records>(
+    pub fn with_servers<R: Records>(
         &self,
         servers: &Servers,
         after_loss: bool,

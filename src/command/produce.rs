@@ -118,7 +118,7 @@ pub(super) fn produce(args: &cli::Produce) -> Result<(), super::Error> {
     let mut settings = SETTINGS.to_vec();
     settings.push(("compression.type", args.compression.name()));
     let delivered = Arc::new(Delivered::default());
-    let producer = access.producer(&settings, Ear(Arc::clone(&delivered)))?;
+    let producer: BaseProducer<_> = access.producer(&settings, Ear(Arc::clone(&delivered)))?;
     let sending = Sending { producer, delivered, args, lines: 0 };
     let delivered = sending.run()?;
     let seconds = begun.elapsed().as_secs_f64();

@@ -50,7 +50,7 @@ pub(super) fn run(args: &cli::Run) -> Result<String, Error> {
                     .map_err(live::Error::from)?;
             }
             let topics = Topics { config: &config, redis };
-            work.into_servers(&servers, args.after_loss, &topics)?;
+            work.with_servers(&servers, args.after_loss, &topics)?;
         }
         None => unreachable!("a configuration without a place was refused"),
     }

@@ -22,11 +22,11 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::Epoch;
-use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 
 use super::DeadLetter;
 use crate::config;
+use crate::kafka::{self, Access};
 use crate::ledger::Binding;
 use crate::outside::Told;
 use crate::retry::{Ended, Fault, Faulty, Stop};
@@ -86,6 +86,9 @@ pub enum Error {
         /// The topic.
         topic: String,
     },
+    /// Kafka's client cannot be made.
+    #[error(transparent)]
+    Client(#[from] kafka::Error),
     /// They cannot be sent, or may not have been: sent again, a letter may stand there twice.
     #[error("cannot send dead letters to the topic {topic}")]
     Send {
@@ -106,11 +109,8 @@ impl Faulty for Error {
     fn fault(&self) -> Fault {
         match self {
             Error::Write { .. } | Error::Stopped => Fault::Retry,
-            Error::Send {
-                source: KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_),
-                ..
-            } => Fault::Fatal,
             Error::Send { .. } => Fault::Unknown,
+            Error::Client(error) => error.fault(),
             _ => Fault::Fatal,
         }
     }
@@ -148,7 +148,7 @@ impl DeadLetters {
     pub fn new(
         place: &config::DeadLetters,
         start: Start<'_>,
-        kafka: &ClientConfig,
+        kafka: &Access,
         told: Sender<Told>,
         stop: Stop,
     ) -> Result<DeadLetters, Error> {

@@ -56,7 +56,7 @@ pub(super) fn into_servers(
     };
     let health = Health::default();
     let work = Work { config, workers: args.workers.into(), health, ending, records };
-    let done = work.into_servers(&into, false, &files)?;
+    let done = work.with_servers(&into, false, &files)?;
     if let Some(signal) = work.ending.signal().filter(|_| !done.is_all) {
         return Err(Error::Interrupted(signal));
     }

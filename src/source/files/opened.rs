@@ -82,7 +82,7 @@ struct There {
 
 enum Content {
     Local(File),
-    Hdfs(hdfs::File),
+    Hdfs(Box<hdfs::File>),
 }
 
 enum Body {
@@ -231,7 +231,7 @@ impl Opened {
         // Boxed as what they are: files read into memory that was never written, a `Body` could not.
         let (mut rest, taken): (Box<dyn Read + Send>, _) = match self.body {
             Body::Plain(Content::Local(file)) => (Box::new(file), None),
-            Body::Plain(Content::Hdfs(file)) => (Box::new(file), None),
+            Body::Plain(Content::Hdfs(file)) => (file, None),
             Body::Packed { unpacked, taken } => (unpacked, Some(taken)),
         };
         if let Some(end) = self.end {
@@ -311,7 +311,7 @@ impl Content {
         if hdfs::is_url(path) {
             let file = hdfs.open(path)?;
             let there = There { at_rest: true, length: file.length(), itself: None };
-            return Ok((Content::Hdfs(file), there));
+            return Ok((Content::Hdfs(Box::new(file)), there));
         }
         let stdin = path.as_os_str() == STDIN;
         let file = if stdin {

@@ -212,25 +212,14 @@ impl Watch {
 
     /// Logs how far behind the job is, and for how long yet.
     fn log(&self, logged: &mut Logged, lag: u64) {
-        let seconds = logged.at.elapsed().as_secs_f64();
         let records = self.shared.records.load(Ordering::Relaxed);
+        let seconds = logged.at.elapsed().as_secs_f64();
         let rate = (records - logged.records) as f64 / seconds;
-        let before = std::mem::replace(&mut logged.lag, (lag > self.behind).then_some(lag));
-        match (before, logged.lag) {
-            (_, Some(lag)) => {
-                let gained = before.map_or(rate, |before| (before as f64 - lag as f64) / seconds);
-                let left = if gained >= 1.0 {
-                    let seconds = Duration::from_secs((lag as f64 / gained).ceil() as u64);
-                    format!("done in about {seconds:?}")
-                } else {
-                    "not getting closer".to_owned()
-                };
-                log::info!("catching up: lag_records={lag} records_per_second={rate:.0}: {left}");
-            }
-            (Some(_), None) => log::info!("caught up: lag_records={lag}"),
-            (None, None) => {}
+        let now = (lag > self.behind).then_some(lag);
+        if let Some(outlook) = outlook(logged.lag, now, rate, seconds) {
+            log::info!("{outlook}: lag_records={lag} records_per_second={rate:.0}");
         }
-        (logged.at, logged.records) = (Instant::now(), records);
+        *logged = Logged { at: Instant::now(), lag: now, records };
     }
 
     fn tell_group(&self) {
@@ -250,5 +239,68 @@ impl Watch {
         if self.news.send(news).is_err() {
             log::debug!("news of the topics are told to nobody: the source has ended");
         }
+    }
+}
+
+/// How it looks for a job that was so far behind some seconds ago, and is so far behind now, if it is;
+/// and has read at this rate meanwhile.
+fn outlook(before: Option<u64>, now: Option<u64>, rate: f64, seconds: f64) -> Option<String> {
+    match (before, now) {
+        (None, None) => None,
+        (Some(_), None) => Some("caught up".to_owned()),
+        (_, Some(lag)) => {
+            // What comes meanwhile makes it longer; at first that is not known.
+            let gained = before.map_or(rate, |before| (before as f64 - lag as f64) / seconds);
+            if gained < 1.0 {
+                return Some("falling behind".to_owned());
+            }
+            let left = (lag as f64 / gained).ceil() as u64;
+            let (hours, minutes, seconds) = (left / 3600, left / 60 % 60, left % 60);
+            let left = match (hours, minutes) {
+                (0, 0) => format!("{seconds} s"),
+                (0, _) => format!("{minutes} min {seconds} s"),
+                _ => format!("{hours} h {minutes} min"),
+            };
+            Some(format!("catching up, done in about {left}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outlook_is_by_what_is_gained_on_what_comes() {
+        for (before, now, rate, said) in [
+            (None, None, 500.0, None),
+            (Some(900), None, 500.0, Some("caught up")),
+            (None, Some(30_000), 1_000.0, Some("catching up, done in about 30 s")),
+            (Some(40_000), Some(30_000), 5_000.0, Some("catching up, done in about 30 s")),
+            (Some(900_000), Some(800_000), 1.0, Some("catching up, done in about 1 min 20 s")),
+            (Some(80_010), Some(80_000), 1.0, Some("catching up, done in about 22 h 13 min")),
+            (Some(30_000), Some(30_001), 5_000.0, Some("falling behind")),
+            (None, Some(30_000), 0.0, Some("falling behind")),
+        ] {
+            assert_eq!(outlook(before, now, rate, 10.0).as_deref(), said, "{before:?} {now:?}");
+        }
+    }
+
+    #[test]
+    fn the_group_is_told_the_last_of_what_is_marked() {
+        let shared = Arc::new(Shared::default());
+        let range = |partition: &[u8], to| Range {
+            topic: Topic::Clicks,
+            partition: partition.to_vec(),
+            from: 0,
+            to,
+            position: crate::source::Position::Topic(1),
+        };
+        let group = Group(Arc::clone(&shared));
+        group.tell(&[range(b"t/0", 5), range(b"t/1", 7)]);
+        group.tell(&[range(b"t/0", 9)]);
+        let marks = shared.marks.lock().unwrap();
+        let told: Vec<_> = marks.iter().map(|(it, offset)| (it.to_string(), *offset)).collect();
+        assert_eq!(told, [("t/0".to_owned(), 9), ("t/1".to_owned(), 7)]);
     }
 }
