@@ -215,4 +215,19 @@ mod tests {
         assert_eq!(unescape(b"\\q"), None);
         assert_eq!(unescape(b"\\x4"), None);
     }
+
+    #[test]
+    fn a_number_has_no_fraction_where_it_has_none_and_no_zeros_at_its_end() {
+        for (number, decimals, text) in [
+            (1_554_891_332.0, 3, "1554891332"),
+            (1_554_891_332.5, 3, "1554891332.5"),
+            (1_554_891_332.05, 3, "1554891332.05"),
+            (7.1239, 3, "7.124"),
+            (7.9999, 3, "8"),
+            (100.0, 0, "100"),
+            (-0.0001, 3, "0"),
+        ] {
+            assert_eq!(decimal(number, decimals), text);
+        }
+    }
 }

@@ -125,14 +125,14 @@ fn into_store(work: &Work<'_>, path: &Path) -> Result<(), Error> {
     let standing = Standing { mark, ..Standing::default() };
     let source = Kafka::open(kafka, *epoch, &reached, &standing.bound, stop.clone())?;
     let (tell, told) = unbounded();
-    let outside = (sink::Embedded::new(Arc::clone(&store), None, tell)?, told);
+    let sink = sink::Embedded::new(Arc::clone(&store), None, tell)?.telling(source.group());
     let tables: Arc<dyn Tables> = Arc::new(tables::Embedded::new(Arc::clone(&store), None));
     let mut job = work.job(Arc::new(settings.clone()), &Arc::default(), &standing, &stop);
     // Nobody else can write what stands in the store.
     (job.history_age, job.refresh) = (None, None);
     let read = Box::new(|feed: &_| Ok(source.read(feed)?));
     let freshness = Freshness::default();
-    let worked = work.run_watched(&job, standing, (tables, outside), read, &freshness);
+    let worked = work.run_watched(&job, standing, (tables, (sink, told)), read, &freshness);
     store.settle()?;
     match worked {
         Err(_) if work.ending.signal().is_some() => Ok(()),

@@ -2,7 +2,8 @@
 //! the real program.
 //!
 //! - [`told`]: `show` and `export` over live servers;
-//! - [`replay`]: log files into live servers; [`site`] is one.
+//! - [`replay`]: log files into live servers; [`site`] is one;
+//! - [`store`]: Kafka into the embedded store.
 //!
 //! Catches what is left out, counted twice or told otherwise than it stands.
 
@@ -11,4 +12,6 @@
 #[cfg(feature = "failpoints")]
 mod replay;
 mod site;
+#[cfg(feature = "failpoints")]
+mod store;
 mod told;

@@ -124,7 +124,7 @@ fn read(place: &Place, folder: &str) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// The versions of each cell in the order of their dates, as one list, without the dates.
-fn recalled(text: &[u8]) -> Vec<u8> {
+pub fn recalled(text: &[u8]) -> Vec<u8> {
     let text = String::from_utf8(text.to_vec()).unwrap();
     let mut versions: Vec<_> =
         text.lines().map(|line| line.split('\t').collect::<Vec<_>>()).collect();

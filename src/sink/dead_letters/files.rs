@@ -373,4 +373,20 @@ mod tests {
         fs::write(folder.path().join("a.b.000003.1000.tsv"), "short").unwrap();
         assert_eq!(kept(&mut begin(&folder, 4, 1013), &["b"]), 1026);
     }
+
+    #[test]
+    fn what_lies_behind_the_mark_is_no_part_of_what_is_marked() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(kept(&mut begin(&folder, 1, 0), &["a"]), 13);
+        assert_eq!(kept(&mut begin(&folder, 2, 13), &["b", "c"]), 39);
+        for name in ["a.000001.0.tsv", "a.b.000001.0.tsv.aside-1"] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        let [first, second] =
+            ["a.b.000001.0.tsv", "a.b.000002.13.tsv"].map(|it| folder.path().join(it));
+        let marked = |length| marked(folder.path(), "a.b", length).unwrap();
+        assert_eq!(marked(0), []);
+        assert_eq!(marked(13), [(first.clone(), 13)]);
+        assert_eq!(marked(26), [(first, 26), (second, 13)]);
+    }
 }

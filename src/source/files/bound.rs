@@ -257,3 +257,67 @@ fn is_gone(path: &Path, hdfs: &Hdfs) -> bool {
 fn to_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(lines: u64, unended: bool) -> Position {
+        Position { lines, bytes: 10 * lines, unended, ..Position::default() }
+    }
+
+    fn binding(epoch: u64, ranges: &[(&str, u64, Position)]) -> Binding {
+        let range = |(name, from, to): &(&str, u64, Position)| Range {
+            topic: Topic::Clicks,
+            partition: name.as_bytes().to_vec(),
+            from: *from,
+            to: to.lines + 1,
+            position: source::Position::File(to.clone()),
+        };
+        Binding {
+            epoch: Epoch(epoch),
+            time: epoch,
+            settings: Arc::default(),
+            names: Arc::default(),
+            ranges: ranges.iter().map(range).collect(),
+        }
+    }
+
+    #[test]
+    fn lines_of_one_file_are_read_in_one_go_up_to_a_gap_or_a_line_without_an_end() {
+        let renamed = Position { renamed_from: Some(b"old".to_vec()), ..at(9, false) };
+        let bindings = VecDeque::from([
+            binding(5, &[("a", 4, at(6, false))]),
+            binding(6, &[("a", 7, at(8, true)), ("new", 8, renamed)]),
+            binding(7, &[("new", 10, at(12, false)), ("a", 9, at(10, false))]),
+        ]);
+        let known = |name: &[u8], lines| {
+            let position = source::Position::File(at(lines, false));
+            ((Topic::Clicks, name.to_vec()), (lines + 1, position))
+        };
+        // Of other topics nothing is known here, nor what is read beyond what is bound.
+        let reached = Reached::from([known(b"a", 3), known(b"old", 7), known(b"b", 1)]);
+        let found = stretches(Topic::Clicks, &bindings, &reached).unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|it| (it.name, it.epoch.0, it.from.map(|from| from.lines), it.to.lines))
+            .collect();
+        let expected: [(&[u8], _, _, _); 3] =
+            [(b"a", 5, Some(3), 8), (b"new", 6, Some(7), 12), (b"a", 7, Some(8), 10)];
+        assert_eq!(found, expected);
+        assert!(stretches(Topic::Articles, &bindings, &reached).unwrap().is_empty());
+        // For score keys that went back, files are read from their beginnings.
+        let again = stretches(Topic::Clicks, &bindings, &Reached::new()).unwrap();
+        assert_eq!(
+            again.iter().map(|it| it.from.is_none()).collect::<Vec<_>>(),
+            [true, true, false]
+        );
+    }
+
+    #[test]
+    fn a_ledger_of_topics_is_no_ledger_of_files() {
+        let topic = ((Topic::Clicks, b"t/0".to_vec()), (7, source::Position::Topic(1)));
+        let error = stretches(Topic::Clicks, &VecDeque::new(), &Reached::from([topic])).err();
+        assert!(matches!(error, Some(Error::Foreign(name)) if name == "t/0"));
+    }
+}
