@@ -1,5 +1,6 @@
 //! `show job`: how far a job has got, and what it has counted.
 
+use comfy_table::Cell;
 use indicatif::HumanCount;
 use serde_json::{Map, Value, json};
 
@@ -11,7 +12,6 @@ use crate::ledger::{self, Mark};
 use crate::redis;
 use crate::source::{Position, Reached, Topic};
 use crate::store::Store;
-use comfy_table::Cell;
 
 /// How a job stands.
 struct Stands {
@@ -66,14 +66,23 @@ impl Stands {
         ]
     }
 
+    /// What was read, by the names of topics and of what stands in them.
+    fn read(&self) -> Vec<(&'static str, &[u8], u64, &Position)> {
+        let each = self.reached.iter();
+        let mut read: Vec<_> =
+            each.map(|((of, name), (next, at))| (topic(*of), &name[..], *next, at)).collect();
+        read.sort_by_key(|(topic, name, ..)| (*topic, *name));
+        read
+    }
+
     fn reasons(&self) -> impl Iterator<Item = (Reason, u64)> {
         Reason::ALL.into_iter().zip(self.mark.totals.dead_letters)
     }
 
     fn document(&self) -> String {
         let (mut files, mut partitions) = (Vec::new(), Vec::new());
-        for ((of, name), (next, position)) in &self.reached {
-            let (topic, name) = (topic(*of), String::from_utf8_lossy(name));
+        for (topic, name, next, position) in self.read() {
+            let name = String::from_utf8_lossy(name);
             match position {
                 Position::File(position) => {
                     files.push(json!({ "topic": topic, "path": name, "lines": position.lines }));
@@ -135,12 +144,12 @@ impl Stands {
             row(format!("    {reason}"), HumanCount(count).to_string());
         }
         row("lists recalled".into(), HumanCount(self.mark.totals.recalls).to_string());
-        for ((of, name), (next, position)) in &self.reached {
+        for (topic, name, next, position) in self.read() {
             let read = match position {
                 Position::File(position) => format!("{} lines", HumanCount(position.lines)),
-                Position::Topic(_) => format!("offset {}", HumanCount(*next)),
+                Position::Topic(_) => format!("offset {}", HumanCount(next)),
             };
-            row(format!("{} {}", topic(*of), name.escape_ascii()), read);
+            row(format!("{topic} {}", name.escape_ascii()), read);
         }
         lines(&table)
     }
