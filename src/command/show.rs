@@ -1,19 +1,18 @@
 //! `show`: what stands in the store, as a table for people or a JSON document for programs.
 
+mod job;
+
 use std::cmp::Reverse;
 use std::os::unix::ffi::OsStrExt;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent};
 use dataflows::{Article, Channel, Order};
-use indicatif::HumanCount;
 use serde_json::{Value, json};
 
 use super::{Error, Place, Settled, date, live};
-use crate::cli::{ShowArticle, ShowChannel, ShowJob, ShowUser, What};
-use crate::decode::Reason;
+use crate::cli::{ShowArticle, ShowChannel, ShowUser, What};
 use crate::hbase::Kind;
-use crate::source::Topic;
 use crate::store::Store;
 use crate::store::rows::{self, List};
 use crate::text;
@@ -29,7 +28,7 @@ pub(super) fn show(what: &What) -> Result<String, Error> {
         What::Recall(args) => cells(args, Kind::CbRecall),
         What::History(args) => cells(args, Kind::HistoryRecall),
         What::Similar(args) => similar(args),
-        What::Job(args) => job(args),
+        What::Job(args) => job::job(args),
     }
 }
 
@@ -191,65 +190,6 @@ fn similar(args: &ShowArticle) -> Result<String, Error> {
     }
     let title = format!("similar to article {article}");
     Ok(titled(&title, neighbours.len(), usize::MAX, &table))
-}
-
-fn job(args: &ShowJob) -> Result<String, Error> {
-    let store = Settled::of(&args.view.outside)?.open()?;
-    let mark = store.mark()?;
-    let files = store.positions()?;
-    let totals = mark.totals;
-    // The name in documents, and for people.
-    let outcomes = [
-        ("hit", "hits", totals.hits),
-        ("other", "other events", totals.others),
-        ("new_article", "new articles", totals.new_articles),
-        ("dead_letter", "dead letters", totals.all_dead_letters()),
-    ];
-    let reasons = Reason::ALL.into_iter().zip(totals.dead_letters);
-    let topic = |topic: &Topic| match topic {
-        Topic::Clicks => "clicks",
-        Topic::Articles => "articles",
-    };
-    if args.view.json {
-        let files = files.iter().map(|(of, path, position)| {
-            json!({
-                "topic": topic(of),
-                "path": String::from_utf8_lossy(path),
-                "lines": position.lines,
-            })
-        });
-        let document = json!({
-            "epoch_mark": mark.epoch.0,
-            "timestamp": mark.time,
-            "records_total": Value::Object(
-                outcomes.iter().map(|(name, _, count)| ((*name).to_owned(), json!(count))).collect()
-            ),
-            "dead_letters_total": Value::Object(
-                reasons.map(|(reason, count)| (reason.name().to_owned(), json!(count))).collect()
-            ),
-            "recalls_total": totals.recalls,
-            "files": files.collect::<Vec<_>>(),
-        });
-        return Ok(format!("{document}\n"));
-    }
-    let mut table = plain();
-    table.add_row([Cell::new("epochs done"), right(mark.epoch)]);
-    if mark.time > 0 {
-        table.add_row([Cell::new("dated until"), right(date(mark.time))]);
-    }
-    table.add_row([Cell::new("records"), right(HumanCount(totals.records()))]);
-    for (_, name, count) in outcomes {
-        table.add_row([Cell::new(format!("  {name}")), right(HumanCount(count))]);
-    }
-    for (reason, count) in reasons.filter(|(_, count)| *count > 0) {
-        table.add_row([Cell::new(format!("    {reason}")), right(HumanCount(count))]);
-    }
-    table.add_row([Cell::new("lists recalled"), right(HumanCount(totals.recalls))]);
-    for (of, path, position) in &files {
-        let file = format!("{} {}", topic(of), path.escape_ascii());
-        table.add_row([Cell::new(file), right(format!("{} lines", HumanCount(position.lines)))]);
-    }
-    Ok(lines(&table))
 }
 
 fn channel(text: &str) -> Result<Channel, Error> {
