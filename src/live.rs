@@ -110,6 +110,11 @@ impl Servers {
         })
     }
 
+    /// The name of the job.
+    pub fn job(&self) -> &str {
+        &self.job
+    }
+
     /// The names of what effects go into.
     pub fn names(&self) -> &Arc<Names> {
         &self.names

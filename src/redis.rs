@@ -18,6 +18,7 @@ mod connection;
 mod error;
 mod info;
 mod job;
+mod lists;
 mod names;
 mod rows;
 mod scores;

@@ -1,21 +1,20 @@
-//! `show`: what stands in the store, as a table for people or a JSON document for programs.
+//! `show`: what stands outside, as a table for people or a JSON document for programs.
 
 mod job;
 
-use std::cmp::Reverse;
 use std::os::unix::ffi::OsStrExt;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent};
 use dataflows::{Article, Channel, Order};
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
-use super::{Error, Place, Settled, date, live};
+use super::{Error, Place, Servers, Settled, date, in_hbase};
 use crate::cli::{ShowArticle, ShowChannel, ShowUser, What};
 use crate::hbase::Kind;
 use crate::store::Store;
 use crate::store::rows::{self, List};
-use crate::text;
+use crate::{config, redis, text};
 
 /// How many columns a table takes at most; longer lists go on in the next line.
 const WIDTH: u16 = 100;
@@ -33,54 +32,107 @@ pub(super) fn show(what: &What) -> Result<String, Error> {
 }
 
 fn hot(args: &ShowChannel) -> Result<String, Error> {
-    let store = Settled::of(&args.view.outside)?.open()?;
-    let scores = by_score(&store, &store.hot, channel(&args.channel)?)?;
+    let settled = Settled::of(&args.view.outside)?;
+    let channel = channel(&args.channel)?;
+    let listed = match &settled.place {
+        Place::Store(dir) => {
+            let store = Store::open(dir)?;
+            by_score(stored(&store, &store.hot, channel, Number::from)?)
+        }
+        Place::Servers(Servers { redis, .. }) => live(redis, redis.hot.as_str(), channel)?,
+    };
     if args.view.json {
-        return Ok(document(
-            scores.iter().map(|(article, score)| json!({ "article": article, "score": score })),
-        ));
+        return Ok(scores(&listed));
     }
-    let most = scores.first().map_or(0, |(_, score)| *score).max(1);
+    let most = listed.first().map_or(1.0, |(_, score)| real(score)).max(1.0);
     let mut table = table(["#", "article", "score", ""]);
-    for ((article, score), rank) in scores.iter().zip(1..).take(args.top.get()) {
-        let bar = "█".repeat((*score as u128 * 24 / u128::from(most)) as usize);
+    for ((article, score), rank) in listed.iter().zip(1..).take(args.top.get()) {
+        let bar = "█".repeat((real(score) / most * 24.0) as usize);
         table.add_row([right(rank), right(article), right(score), Cell::new(bar)]);
     }
-    Ok(titled(&format!("hot in channel {}", args.channel), scores.len(), args.top.get(), &table))
+    Ok(titled(&format!("hot in channel {}", args.channel), listed.len(), args.top.get(), &table))
 }
 
 fn new(args: &ShowChannel) -> Result<String, Error> {
-    let store = Settled::of(&args.view.outside)?.open()?;
-    let scores = by_score(&store, &store.new, channel(&args.channel)?)?;
+    let settled = Settled::of(&args.view.outside)?;
+    let channel = channel(&args.channel)?;
+    let listed = match &settled.place {
+        Place::Store(dir) => {
+            let store = Store::open(dir)?;
+            let seconds = |timestamp: u64| match timestamp.is_multiple_of(1000) {
+                true => Number::from(timestamp / 1000),
+                false => number(timestamp as f64 / 1000.0),
+            };
+            by_score(stored(&store, &store.new, channel, seconds)?)
+        }
+        Place::Servers(Servers { redis, .. }) => live(redis, redis.new.as_str(), channel)?,
+    };
     if args.view.json {
-        return Ok(document(scores.iter().map(|(article, timestamp)| {
-            let whole = timestamp.is_multiple_of(1000);
-            let seconds =
-                if whole { json!(timestamp / 1000) } else { json!(*timestamp as f64 / 1000.0) };
-            json!({ "article": article, "score": seconds })
-        })));
+        return Ok(scores(&listed));
     }
     let mut table = table(["#", "article", "since"]);
-    for ((article, timestamp), rank) in scores.iter().zip(1..).take(args.top.get()) {
-        table.add_row([right(rank), right(article), Cell::new(date(*timestamp))]);
+    for ((article, seconds), rank) in listed.iter().zip(1..).take(args.top.get()) {
+        // What is before 1970 was written by somebody else.
+        let milliseconds = (real(seconds) * 1000.0).round().max(0.0) as u64;
+        table.add_row([right(rank), right(article), Cell::new(date(milliseconds))]);
     }
-    Ok(titled(&format!("new in channel {}", args.channel), scores.len(), args.top.get(), &table))
+    Ok(titled(&format!("new in channel {}", args.channel), listed.len(), args.top.get(), &table))
 }
 
-/// The articles of a channel in Redis's order: score down, then member up as bytes.
-fn by_score(
+/// An article of a list, and its score.
+type Listed = (String, Number);
+
+/// Sorts as Redis does, turned round: score down, then member up as bytes.
+fn by_score(mut listed: Vec<Listed>) -> Vec<Listed> {
+    let descending = |x: &Number, y: &Number| match (x.as_u64(), y.as_u64()) {
+        (Some(x), Some(y)) => y.cmp(&x),
+        _ => real(y).total_cmp(&real(x)),
+    };
+    listed.sort_by(|(a, x), (b, y)| descending(x, y).then_with(|| a.cmp(b)));
+    listed
+}
+
+/// A list as it stands in the store, in any order.
+fn stored(
     store: &Store,
     scores: &fjall::Keyspace,
     channel: Channel,
-) -> Result<Vec<(String, u64)>, Error> {
+    score: impl Fn(u64) -> Number,
+) -> Result<Vec<Listed>, Error> {
     let prefix = rows::score_prefix(channel);
     let mut found = Vec::new();
-    for score in store.scores(scores, &prefix) {
-        let (key, score) = score?;
-        found.push((key[prefix.len()..].to_owned(), score));
+    for row in store.scores(scores, &prefix) {
+        let (key, stands) = row?;
+        found.push((key[prefix.len()..].to_owned(), score(stands)));
     }
-    found.sort_by(|(a, x), (b, y)| Reverse(x).cmp(&Reverse(y)).then_with(|| a.cmp(b)));
     Ok(found)
+}
+
+/// A list as it stands in Redis.
+fn live(redis: &config::Redis, template: &str, channel: Channel) -> Result<Vec<Listed>, Error> {
+    let key = template.replacen("{channel}", &channel.to_string(), 1);
+    let listed = redis::Client::new(redis)?.list(&key)?.into_iter();
+    let listed = listed
+        .map(|(member, score)| (String::from_utf8_lossy(&member).into_owned(), number(score)));
+    Ok(by_score(listed.collect()))
+}
+
+/// A score as it is written: whole where it has no fraction.
+fn number(score: f64) -> Number {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if score.fract() == 0.0 && score.abs() <= EXACT {
+        return Number::from(score as i64);
+    }
+    // What is no number, which nobody counts to, is as large as can be.
+    Number::from_f64(score).unwrap_or_else(|| Number::from(u64::MAX))
+}
+
+fn real(score: &Number) -> f64 {
+    score.as_f64().unwrap_or(0.0)
+}
+
+fn scores(listed: &[Listed]) -> String {
+    document(listed.iter().map(|(article, score)| json!({ "article": article, "score": score })))
 }
 
 /// A version of a cell: its channel, its date and its list, read.
@@ -132,8 +184,8 @@ fn stored_cells(store: &Store, kind: Kind, user: &[u8]) -> Result<Vec<Version>, 
     Ok(versions)
 }
 
-fn live_cells(hbase: &live::Hbase, kind: Kind, user: &[u8]) -> Result<Vec<Version>, Error> {
-    let read = |version: live::Version| {
+fn live_cells(hbase: &in_hbase::Hbase, kind: Kind, user: &[u8]) -> Result<Vec<Version>, Error> {
+    let read = |version: in_hbase::Version| {
         let channel = text::channel(&version.channel)?;
         Some((channel, version.timestamp, text::parse_list(&version.list).unwrap_or_default()))
     };
@@ -156,7 +208,7 @@ fn stored_neighbours(store: &Store, article: &str) -> Result<Vec<Neighbour>, Err
     Ok(neighbours)
 }
 
-fn live_neighbours(hbase: &live::Hbase, article: &str) -> Result<Vec<Neighbour>, Error> {
+fn live_neighbours(hbase: &in_hbase::Hbase, article: &str) -> Result<Vec<Neighbour>, Error> {
     let read = |(neighbour, value): (Vec<u8>, Vec<u8>)| {
         let number = text::similar_value(&value)?;
         Some((text::article(&neighbour)?, number, String::from_utf8(value).ok()?))

@@ -17,7 +17,7 @@ mod files;
 mod topic;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -119,6 +119,20 @@ impl Faulty for Error {
 enum Target {
     Files(Files),
     Topic(Topic),
+}
+
+/// The files of a job's dead letters in a folder, in the order in which they were written, each with
+/// how many bytes of it count at most: what lies behind is of epochs that are not marked. `length` is
+/// what the mark keeps. No folder holds no files.
+///
+/// # Errors
+///
+/// If the folder cannot be looked into.
+pub fn marked(folder: &Path, job: &str, length: u64) -> io::Result<Vec<(PathBuf, u64)>> {
+    match files::marked(folder, job, length) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        found => found,
+    }
 }
 
 impl DeadLetters {

@@ -7,7 +7,7 @@ use online_recall::hbase::Spot;
 use online_recall::ledger::now;
 use serde_json::json;
 use testing::place::Place;
-use testing::servers::hbase;
+use testing::servers::{hbase, redis};
 
 use super::site::{Site, cell};
 
@@ -17,8 +17,12 @@ pub fn place(site: &Site, server: &str) -> Place {
     let names = &site.names;
     let text = format!(
         "[hbase]\nthrift = [\"{}\"]\ntables = {{ similar = \"{}\", cb_recall = \"{}\", \
-         history_recall = \"{}\" }}\n[redis]\nurl = \"redis://127.0.0.1:1/0\"\n",
-        server, names.similar, names.cb_recall, names.history_recall
+         history_recall = \"{}\" }}\n[redis]\nurl = \"redis://{}/0\"\n",
+        server,
+        names.similar,
+        names.cb_recall,
+        names.history_recall,
+        redis().address()
     );
     place.write("job.toml", text);
     place

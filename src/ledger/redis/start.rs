@@ -8,14 +8,14 @@ use dataflows::Epoch;
 
 use super::error::of;
 use super::recover::{self, KeyStep};
-use super::writer::{Room, Writer};
+use super::writer::{Room, Writer, read_to};
 use super::{Error, Kept, Redis};
 use crate::config;
 use crate::job::Standing;
 use crate::ledger::{Binding, Mark};
 use crate::redis::{self, At, Commit, Dated, Job, KeyMark, Rows, Stands, Token, Written};
 use crate::retry::{Ended, Peer, Stop, persist};
-use crate::source::{Position, Reached};
+use crate::source::{Position, Range, Reached};
 
 /// What a start finds in Redis; its token is taken.
 pub enum Opened {
@@ -55,7 +55,8 @@ pub struct Found {
 pub struct Again {
     /// Where that begins, and the epochs up to the mark.
     pub standing: Standing,
-    /// Where each partition that they touch is read from. Only topics can be read again so.
+    /// Where each partition of a topic that they touch is read from; files are read from their
+    /// beginnings.
     pub reached: Reached,
     /// The last epoch that was applied to each score key; what the scores begin with. Of keys that
     /// did not go back it is one behind which nothing runs again.
@@ -366,6 +367,28 @@ impl Vacant {
 }
 
 impl Found {
+    /// Keeps the new names of files: ranges without a record, of files of which nothing is bound.
+    ///
+    /// # Errors
+    ///
+    /// If the job stops meanwhile; if Redis fails for good, or somebody else has begun.
+    pub fn rename(&mut self, files: &[Range], stop: &Stop) -> Result<(), Ended<Error>> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let Writer { job, token, at, .. } = &mut self.writer;
+        let mut commit = Commit::nothing(*token, Some(*at), *at);
+        read_to(&mut commit, files);
+        let prepared = job.prepare(&commit);
+        let what = "start: new names of files";
+        match persist(stop, Peer::Redis, what, |_| job.commit(&prepared)).map_err(of)? {
+            Written::Done => Ok(()),
+            Written::Refused(found) => {
+                Err(Ended::Failed(begun_by_another(job.name().to_owned(), *token, found)))
+            }
+        }
+    }
+
     /// The number of this incarnation.
     pub fn incarnation(&self) -> u64 {
         self.writer.token.number

@@ -16,7 +16,7 @@ use crate::ledger::{Binding, Fence};
 use crate::outside::{Done, ScoreKey, Told};
 use crate::redis::{self, At, Commit, Dated, Job, KeyMark, Stands, Token, Written, score_key};
 use crate::retry::{Ended, Peer, Stop, persist};
-use crate::source::Position;
+use crate::source::{Position, Range};
 
 /// How often the thread says that the job runs; before, it asks whether its token stands.
 const BEAT: Duration = Duration::from_secs(1);
@@ -336,7 +336,14 @@ impl Batch {
 /// Adds what a mark says of partitions and score keys.
 fn fold(commit: &mut Commit<'_>, done: &Done) {
     let Done { binding, keys, .. } = done;
-    for range in &binding.ranges {
+    read_to(commit, &binding.ranges);
+    let name = |key: &ScoreKey| score_key(&binding.names, *key);
+    commit.keys.extend(keys.iter().map(|key| (name(key), Dated::of(binding))));
+}
+
+/// Adds how far ranges have read their partitions, and which of these have another name now.
+pub(super) fn read_to(commit: &mut Commit<'_>, ranges: &[Range]) {
+    for range in ranges {
         let mut position = range.position.clone();
         if let Position::File(position) = &mut position
             && let Some(former) = position.renamed_from.take()
@@ -346,6 +353,4 @@ fn fold(commit: &mut Commit<'_>, done: &Done) {
         }
         commit.reached.insert((range.topic, range.partition.clone()), (range.to, position));
     }
-    let name = |key: &ScoreKey| score_key(&binding.names, *key);
-    commit.keys.extend(keys.iter().map(|key| (name(key), Dated::of(binding))));
 }
