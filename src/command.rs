@@ -207,7 +207,7 @@ enum Place {
     /// In the embedded store in this folder.
     Store(PathBuf),
     /// In live servers.
-    Servers(Servers),
+    Servers(Box<Servers>),
 }
 
 /// Live servers, as the configuration names them.
@@ -224,7 +224,7 @@ impl Settled {
             (Some(dir), _) => Place::Store(dir.clone()),
             (None, Some(config::Outside::Embedded { path })) => Place::Store(path.as_str().into()),
             (None, Some(config::Outside::Servers { redis, hbase })) => {
-                Place::Servers(Servers { redis: redis.clone(), hbase: hbase.clone() })
+                Place::Servers(Box::new(Servers { redis: redis.clone(), hbase: hbase.clone() }))
             }
             (None, None) => unreachable!("a configuration without a place was refused"),
         };

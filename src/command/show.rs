@@ -9,7 +9,7 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent
 use dataflows::{Article, Channel, Order};
 use serde_json::{Number, Value, json};
 
-use super::{Error, Place, Servers, Settled, date, in_hbase};
+use super::{Error, Place, Settled, date, in_hbase};
 use crate::cli::{ShowArticle, ShowChannel, ShowUser, What};
 use crate::hbase::Kind;
 use crate::store::Store;
@@ -39,7 +39,7 @@ fn hot(args: &ShowChannel) -> Result<String, Error> {
             let store = Store::open(dir)?;
             by_score(stored(&store, &store.hot, channel, Number::from)?)
         }
-        Place::Servers(Servers { redis, .. }) => live(redis, redis.hot.as_str(), channel)?,
+        Place::Servers(servers) => live(&servers.redis, servers.redis.hot.as_str(), channel)?,
     };
     if args.view.json {
         return Ok(scores(&listed));
@@ -65,7 +65,7 @@ fn new(args: &ShowChannel) -> Result<String, Error> {
             };
             by_score(stored(&store, &store.new, channel, seconds)?)
         }
-        Place::Servers(Servers { redis, .. }) => live(redis, redis.new.as_str(), channel)?,
+        Place::Servers(servers) => live(&servers.redis, servers.redis.new.as_str(), channel)?,
     };
     if args.view.json {
         return Ok(scores(&listed));
@@ -123,8 +123,8 @@ fn number(score: f64) -> Number {
     if score.fract() == 0.0 && score.abs() <= EXACT {
         return Number::from(score as i64);
     }
-    // What is no number, which nobody counts to, is as large as can be.
-    Number::from_f64(score).unwrap_or_else(|| Number::from(u64::MAX))
+    // JSON has no infinity, and Redis nothing else that is no number.
+    Number::from_f64(score.clamp(f64::MIN, f64::MAX)).unwrap_or_else(|| Number::from(0))
 }
 
 fn real(score: &Number) -> f64 {

@@ -4,12 +4,17 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
+use testing::all;
+use testing::kafka::wait_for;
 use testing::program::{self, STOP_AT};
-use testing::servers::redis;
+use testing::random::Random;
+use testing::servers::{Server, redis};
 
 use super::site::{Site, clicks, generate};
 
@@ -222,9 +227,7 @@ fn a_signal_ends_a_replay_and_the_same_command_completes_it() {
     let mut command = program::command(site.place.folder(), line.split_ascii_whitespace());
     let shown = format!("{command:?}");
     let child = command.spawn().unwrap();
-    testing::kafka::wait_for("a first mark", || {
-        (site.ledger()["epoch_mark"].as_u64() > Some(0)).then_some(())
-    });
+    wait_for("a first mark", || (site.ledger()["epoch_mark"].as_u64() > Some(0)).then_some(()));
     let killed = Command::new("kill").arg(child.id().to_string()).status().unwrap();
     assert!(killed.success());
     program::outcome_of(child, shown).refused(143, &["run the same command again"]);
@@ -232,4 +235,49 @@ fn a_signal_ends_a_replay_and_the_same_command_completes_it() {
     assert!(ledger["epoch_mark"].as_u64() < Some(2000), "it was not done: {ledger}");
     site.replay("a.log", None).done();
     site.must_be(&["a.log"], "completed");
+}
+
+#[test]
+fn kills_at_random_times_change_nothing_that_is_counted() {
+    let site = Site::counting("random");
+    site.place.write("a.log", clicks(0, 30_000));
+    site.place.write("b.log", clicks(30_000, 9_000));
+    let mut random = Random::new(31);
+    let mut killed = 0;
+    for round in 0..if all() { 60 } else { 12 } {
+        let size = 20 + random.below(80);
+        let line = format!("replay a.log b.log --epoch-records {size} -w 2 --config job.toml");
+        let mut command = program::command(site.place.folder(), line.split_ascii_whitespace());
+        let shown = format!("{command:?}");
+        let mut child = command.spawn().unwrap();
+        // Later and later, so that every round gets somewhere.
+        thread::park_timeout(Duration::from_millis((20 + 10 * round + random.below(60)) as u64));
+        child.kill().unwrap();
+        killed += u32::from(program::outcome_of(child, shown).killed());
+    }
+    assert!(killed > 3, "{killed} kills hit a running process");
+    let ledger = site.ledger();
+    assert!(ledger["epoch_mark"].as_u64() > Some(0), "{ledger}");
+    site.replay("a.log b.log", None).done();
+    site.must_be(&["a.log b.log"], "after kills at random times");
+}
+
+#[test]
+fn a_redis_that_dies_and_comes_back_is_waited_for() {
+    let server = Server::start("redis", &[]);
+    let site = Site::counting_on(&server.address(), "away");
+    site.place.write("a.log", clicks(0, 40_000));
+    let line = "replay a.log --epoch-records 50 --config job.toml";
+    let mut command = program::command(site.place.folder(), line.split_ascii_whitespace());
+    let shown = format!("{command:?}");
+    let child = command.spawn().unwrap();
+    wait_for("a first mark", || (site.ledger()["epoch_mark"].as_u64() > Some(0)).then_some(()));
+    server.kill(&[]);
+    let refused = site.place.run("show job --config job.toml");
+    refused.refused(1, &["cannot connect"]);
+    server.restart(&[]);
+    let marked = site.ledger()["epoch_mark"].as_u64().unwrap();
+    assert!(marked < 800, "it was not done: {marked}");
+    program::outcome_of(child, shown).done();
+    site.must_be(&["a.log"], "after Redis was away");
 }

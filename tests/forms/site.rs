@@ -19,7 +19,12 @@ pub struct Site {
 impl Site {
     /// A job that only counts.
     pub fn counting(name: &str) -> Site {
-        Site::configured(name, "dataflows = [\"hot\", \"new\"]\n", "")
+        Site::counting_on(&redis().address(), name)
+    }
+
+    /// The same, in this Redis.
+    pub fn counting_on(redis: &str, name: &str) -> Site {
+        Site::configured(name, redis, "dataflows = [\"hot\", \"new\"]\n", "")
     }
 
     /// A job that recalls, too: tables of its own, in an HBase that the tests share, with the
@@ -29,17 +34,16 @@ impl Site {
         let tables = ["similar", "cb_recall", "history_recall"].map(table).join(", ");
         let servers =
             format!("[hbase]\nthrift = [\"{}\"]\ntables = {{ {tables} }}\n", hbase().address());
-        let site = Site::configured(name, "", &servers);
+        let site = Site::configured(name, &redis().address(), "", &servers);
         site.place.run("tables create --config job.toml").done();
         site
     }
 
-    fn configured(name: &str, head: &str, servers: &str) -> Site {
+    fn configured(name: &str, redis: &str, head: &str, servers: &str) -> Site {
         let place = Place::empty();
         let text = format!(
-            "job = \"{name}\"\n{head}{servers}[redis]\nurl = \"redis://{}/3\"\n\
-             hot = \"{name}:{{channel}}:hot\"\nnew = \"{name}:{{channel}}:new\"\n",
-            redis().address()
+            "job = \"{name}\"\n{head}{servers}[redis]\nurl = \"redis://{redis}/3\"\n\
+             hot = \"{name}:{{channel}}:hot\"\nnew = \"{name}:{{channel}}:new\"\n"
         );
         place.write("job.toml", text);
         Site { place, name: name.to_owned() }

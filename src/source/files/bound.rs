@@ -307,8 +307,8 @@ mod tests {
         assert_eq!(found, expected);
         assert!(stretches(Topic::Articles, &bindings, &reached).unwrap().is_empty());
         // For score keys that went back, files are read from their beginnings.
-        let none = Reached::new();
-        let again = stretches(Topic::Clicks, &bindings, &none).unwrap();
+        let unknown = Reached::new();
+        let again = stretches(Topic::Clicks, &bindings, &unknown).unwrap();
         assert_eq!(
             again.iter().map(|it| it.from.is_none()).collect::<Vec<_>>(),
             [true, true, false]

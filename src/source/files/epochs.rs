@@ -17,7 +17,7 @@ use memchr::memchr_iter;
 use super::blocks::{self, Block};
 use super::error::Error;
 use super::identity::{Packed, Position};
-use super::opened::{Opened, Rest};
+use super::opened::Opened;
 use super::plan::Planned;
 use super::trail::Trail;
 use crate::hdfs::Hdfs;
@@ -302,7 +302,9 @@ fn send(
             return parts.send(Part::Torn(failure));
         }
         if ended {
-            rest.map(Rest::leave);
+            if let Some(rest) = rest {
+                rest.leave();
+            }
             return Ok(());
         }
     }
