@@ -3,7 +3,12 @@
 //!
 //! What a start makes of the files of former ones is tested beside the code.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a panic is a test's verdict")]
+#![allow(
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a panic is a test's verdict"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;

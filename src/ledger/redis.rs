@@ -8,7 +8,7 @@
 //!
 //! Every writing carries the token, and the last binding and mark as this process knows them, and is
 //! refused unless exactly these stand there (*fenced*); so repeating one is harmless. Once a second at
-//! least the thread asks whether its token stands, which lets the [`Fence`] pass; then it writes the
+//! least the thread asks whether its token stands, which lets the [`Fence`](super::Fence) pass; then it writes the
 //! freshness too. Once a minute it compares all key marks with what the ledger knows of them.
 
 mod error;

@@ -1,5 +1,6 @@
 //! Servers that are killed, stand still and come back.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -48,16 +49,29 @@ impl Story {
 
     /// Every list stands once in both tables, in the order of the epochs.
     fn judge(&self, site: &Site) {
+        self.judge_but_for(site, |_| {});
+    }
+
+    /// The same, but for what may be otherwise in a mailbox.
+    fn judge_but_for(&self, site: &Site, allowed: impl Fn(&mut Vec<String>)) {
         for user in 0..Story::USERS {
             let epochs = (1..=self.recalled).filter(|epoch| Story::recalls(user, *epoch));
             let lists: Vec<_> =
                 epochs.map(|epoch| (self.time + epoch, text(&[epoch.cast_signed(), 7]))).collect();
             let cell = cell(&user.to_string(), 18);
             assert_eq!(site.versions(&site.history, &cell), lists, "user {user}");
-            let mailed: Vec<_> = lists.into_iter().map(|(_, list)| list).collect();
-            assert_eq!(site.mailed(&cell), mailed, "user {user}");
+            let expected: Vec<_> = lists.into_iter().map(|(_, list)| list).collect();
+            let mut mailed = site.mailed(&cell);
+            allowed(&mut mailed);
+            assert_eq!(mailed, expected, "user {user}");
         }
     }
+}
+
+/// A list comes again where a call was given up, and Thrift made it once HBase was back.
+fn came_again(mailed: &mut Vec<String>) {
+    let mut seen = HashSet::new();
+    mailed.retain(|list| seen.insert(list.clone()));
 }
 
 #[test]
@@ -82,7 +96,7 @@ fn recalls_go_on_by_themselves_when_killed_servers_come_back() {
             sink.recalled(told);
         }
     }
-    story.judge(&site);
+    story.judge_but_for(&site, came_again);
 }
 
 #[test]

@@ -341,6 +341,47 @@ fn a_single_key_that_went_back_is_found_when_it_is_touched_and_runs_again() {
 }
 
 #[test]
+fn a_key_taken_as_it_stands_counts_as_applied_up_to_the_last_binding() {
+    let (_server, url) = alone();
+    let site = Site::new(&url);
+    let mut redis = client(&url);
+    let mut live = site.start();
+    live.epoch(&[(1, 1, 1)]);
+    (0..3).for_each(|_| drop(live.bind()));
+    drop(live);
+    // As if the ledger had been at epoch 9 before it went back.
+    let mark = site.key_mark(&site.hot(1));
+    redis::cmd("SET").arg(&mark).arg("9 5").exec(&mut redis).unwrap();
+    assert!(matches!(site.try_open(false), Err(Error::Beyond { .. })));
+    let Opened::Found(found) = site.try_open(true).unwrap() else { panic!("there is a ledger") };
+    let mut live = site.go_on(*found);
+    live.run_again(&[(1, 1, 1)]);
+    live.run_again(&[(1, 1, 1)]);
+    live.run_again(&[(2, 1, 1)]);
+    drop(live);
+    let mut live = site.start();
+    live.epoch(&[(1, 1, 10)]);
+    site.must_be(&mut redis, &Counted::from([((1, 1), 11), ((2, 1), 1)]));
+}
+
+#[test]
+fn a_key_that_went_back_and_is_not_touched_is_found_within_a_minute() {
+    if !testing::all() {
+        println!("skipped: it takes a minute; ONLINE_RECALL_TEST_ALL=1 runs it");
+        return;
+    }
+    let (_server, url) = alone();
+    let site = Site::new(&url);
+    let mut live = site.start();
+    live.epoch(HITS);
+    live.epoch(HITS);
+    let key = site.hot(1);
+    ask::<u64>(&mut client(&url), &format!("DEL {} {key}", site.key_mark(&key)));
+    let error = live.ledger_failure();
+    assert!(matches!(&error, Error::Behind { key: named, .. } if *named == key), "{error}");
+}
+
+#[test]
 fn a_password_lets_in_and_a_wrong_one_is_said_at_once() {
     let (server, url) = alone();
     let mut redis = client(&url);

@@ -1,4 +1,5 @@
-//! `show job`: how far a job has got, and what it has counted.
+//! `show job`: how far a job has got, and what it has counted; of the live job what it answers over HTTP
+//! too, while it runs.
 
 use comfy_table::Cell;
 use indicatif::HumanCount;
@@ -7,9 +8,10 @@ use serde_json::{Map, Value, json};
 use super::{lines, plain, right};
 use crate::cli::ShowJob;
 use crate::command::{Error, Place, Servers, Settled, date};
+use crate::config::Config;
 use crate::decode::Reason;
 use crate::ledger::{self, Mark};
-use crate::redis;
+use crate::{http, metrics, redis};
 use crate::source::{Position, Reached, Topic};
 use crate::store::Store;
 
@@ -31,6 +33,8 @@ struct Live {
     bound: u64,
     /// The time up to which all is visible, in milliseconds since 1970, where that was ever said.
     freshness: Option<u64>,
+    /// Its numbers, by name and labels; nothing where it does not answer.
+    numbers: Option<Vec<(String, String)>>,
 }
 
 impl Stands {
@@ -42,7 +46,8 @@ impl Stands {
         Ok(Stands { mark: store.mark()?, reached, live: None })
     }
 
-    fn in_redis(servers: &Servers, name: &str) -> Result<Stands, Error> {
+    fn in_redis(servers: &Servers, config: &Config) -> Result<Stands, Error> {
+        let name = config.job.as_str();
         let mut job = redis::Job::new(&servers.redis, name)?;
         let incarnation = job.look()?.map(|stands| stands.token.number);
         let rows = job.read()?.unwrap_or_default();
@@ -51,6 +56,7 @@ impl Stands {
             running: job.is_running()?,
             bound: rows.at.bound.epoch.0,
             freshness: job.freshness()?,
+            numbers: numbers(config),
         };
         Ok(Stands { mark: rows.mark(), reached: rows.reached, live: Some(live) })
     }
@@ -105,7 +111,7 @@ impl Stands {
             "partitions": partitions,
         });
         if let (Some(live), Value::Object(document)) = (&self.live, &mut document) {
-            let Live { incarnation, running, bound, freshness } = live;
+            let Live { incarnation, running, bound, freshness, numbers } = live;
             document.insert("epoch".to_owned(), json!(bound));
             let in_flight = bound.saturating_sub(self.mark.epoch.0);
             document.insert("epoch_in_flight".to_owned(), json!(in_flight));
@@ -113,6 +119,12 @@ impl Stands {
             document.insert("running".to_owned(), json!(running));
             document.insert("freshness".to_owned(), json!(freshness));
             document.insert("freshness_seconds".to_owned(), json!(freshness.map(age)));
+            let numbers = numbers.as_ref().map(|numbers| -> Map<_, _> {
+                // What is no number yet is null.
+                let number = |text: &str| serde_json::from_str(text).unwrap_or(Value::Null);
+                numbers.iter().map(|(name, text)| (name.clone(), number(text))).collect()
+            });
+            document.insert("numbers".to_owned(), json!(numbers));
         }
         format!("{document}\n")
     }
@@ -151,6 +163,9 @@ impl Stands {
             };
             row(format!("{topic} {}", name.escape_ascii()), read);
         }
+        for (name, value) in self.live.iter().flat_map(|live| &live.numbers).flatten() {
+            row(name.clone(), value.clone());
+        }
         lines(&table)
     }
 }
@@ -160,9 +175,23 @@ pub(super) fn job(args: &ShowJob) -> Result<String, Error> {
     let settled = Settled::of(&args.view.outside)?;
     let stands = match &settled.place {
         Place::Store(dir) => Stands::in_store(&Store::open(dir)?)?,
-        Place::Servers(servers) => Stands::in_redis(servers, settled.config.job.as_str())?,
+        Place::Servers(servers) => Stands::in_redis(servers, &settled.config)?,
     };
     Ok(if args.view.json { stands.document() } else { stands.table() })
+}
+
+/// What the job answers over HTTP, if it does.
+fn numbers(config: &Config) -> Option<Vec<(String, String)>> {
+    match http::ask(&config.listen, "/metrics") {
+        Ok(text) => {
+            let numbers = metrics::parse(&text);
+            Some(numbers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+        }
+        Err(error) => {
+            log::debug!("the job does not answer: listen={} error={error}", config.listen);
+            None
+        }
+    }
 }
 
 /// Seconds since a time in milliseconds since 1970.

@@ -1,6 +1,6 @@
 //! A start: which ledger stands, a new token, and whether all key marks stand where it says.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::Read;
 
@@ -200,8 +200,7 @@ impl Opening {
         let mut lagging: BTreeMap<String, Option<KeyMark>> = BTreeMap::new();
         let mut taken: BTreeMap<String, KeyMark> = BTreeMap::new();
         let mut after = at.mark.epoch;
-        let all: std::collections::BTreeSet<_> =
-            known.keys().chain(marks.keys()).cloned().collect();
+        let all: BTreeSet<_> = known.keys().chain(marks.keys()).cloned().collect();
         for key in all {
             let (knew, found) = (known.get(&key).copied(), marks.get(&key).copied());
             let step = recover::key(knew, found, at, &writer.kept);

@@ -146,6 +146,9 @@ impl Running {
             bindings.iter().map(|b| b.epoch).zip(packed.iter().map(|p| &p[..])).collect();
         commit.progress = marks.last().map(|done| (done.mark.totals, done.letters));
         marks.iter().for_each(|done| fold(&mut commit, done));
+        // What was taken as it stands counts as applied beyond the mark.
+        let known = &self.writer.keys;
+        commit.keys.retain(|key, last| known.get(key).is_none_or(|known| known < last));
         if !marks.is_empty() {
             commit.forgotten = self.writer.kept.outlived_by(after.mark);
         }
