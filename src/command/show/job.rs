@@ -1,7 +1,6 @@
 //! `show job`: how far a job has got, and what it has counted; of the live job what it answers over HTTP
 //! too, while it runs.
 
-use comfy_table::Cell;
 use indicatif::HumanCount;
 use serde_json::{Map, Value, json};
 
@@ -11,9 +10,10 @@ use crate::command::{Error, Place, Servers, Settled, date};
 use crate::config::Config;
 use crate::decode::Reason;
 use crate::ledger::{self, Mark};
-use crate::{http, metrics, redis};
 use crate::source::{Position, Reached, Topic};
 use crate::store::Store;
+use crate::{http, metrics, redis};
+use comfy_table::Cell;
 
 /// How a job stands.
 struct Stands {
@@ -72,23 +72,14 @@ impl Stands {
         ]
     }
 
-    /// What was read, by the names of topics and of what stands in them.
-    fn read(&self) -> Vec<(&'static str, &[u8], u64, &Position)> {
-        let each = self.reached.iter();
-        let mut read: Vec<_> =
-            each.map(|((of, name), (next, at))| (topic(*of), &name[..], *next, at)).collect();
-        read.sort_by_key(|(topic, name, ..)| (*topic, *name));
-        read
-    }
-
     fn reasons(&self) -> impl Iterator<Item = (Reason, u64)> {
         Reason::ALL.into_iter().zip(self.mark.totals.dead_letters)
     }
 
     fn document(&self) -> String {
         let (mut files, mut partitions) = (Vec::new(), Vec::new());
-        for (topic, name, next, position) in self.read() {
-            let name = String::from_utf8_lossy(name);
+        for ((of, name), (next, position)) in &self.reached {
+            let (topic, name) = (topic(*of), String::from_utf8_lossy(name));
             match position {
                 Position::File(position) => {
                     files.push(json!({ "topic": topic, "path": name, "lines": position.lines }));
@@ -156,12 +147,12 @@ impl Stands {
             row(format!("    {reason}"), HumanCount(count).to_string());
         }
         row("lists recalled".into(), HumanCount(self.mark.totals.recalls).to_string());
-        for (topic, name, next, position) in self.read() {
+        for ((of, name), (next, position)) in &self.reached {
             let read = match position {
                 Position::File(position) => format!("{} lines", HumanCount(position.lines)),
-                Position::Topic(_) => format!("offset {}", HumanCount(next)),
+                Position::Topic(_) => format!("offset {}", HumanCount(*next)),
             };
-            row(format!("{topic} {}", name.escape_ascii()), read);
+            row(format!("{} {}", topic(*of), name.escape_ascii()), read);
         }
         for (name, value) in self.live.iter().flat_map(|live| &live.numbers).flatten() {
             row(name.clone(), value.clone());
