@@ -143,9 +143,13 @@ fn a_file_that_changed_while_it_was_bound_is_refused_and_nothing_applied() {
     site.place.write("a.log", &text);
     site.killed("a.log --epoch-records 50", "before-mark:2");
     let (before, stands) = (site.ledger(), site.export());
+    let bound = before["epoch"].as_u64().unwrap() * 50;
+    let last = format!("garbage {}\n", (bound - 1) / 7 * 7);
     for (what, changed) in [
         ("has only", text[..text.len() / 50].to_owned()),
         ("are others now", text.replacen("garbage", "GARBAGE", 1)),
+        // Bound epochs before this one could be applied, and are not.
+        ("are others now", text.replace(&last, &last.to_uppercase())),
     ] {
         site.place.write("a.log", changed);
         site.replay("a.log", None).refused(1, &[what]);
