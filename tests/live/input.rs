@@ -47,6 +47,17 @@ impl Input {
         Input::read(folder.path())
     }
 
+    /// What the generator makes of a seed: a day of many users, so that there is always more to recall;
+    /// a third of the records is odd.
+    pub fn usual(seed: u64, clicks: usize, oracle: &mut Oracle) -> Input {
+        let folder = testing::folder();
+        let options = format!(
+            "--seed {seed} --clicks {clicks} --users 300 --articles 120 --channels 12 --garbage 0.3"
+        );
+        oracle.generate(folder.path(), &options);
+        Input::read(folder.path())
+    }
+
     fn read(folder: &Path) -> Input {
         let plan: Value =
             serde_json::from_slice(&fs::read(folder.join("plan.json")).unwrap()).unwrap();

@@ -30,10 +30,10 @@ pub enum Doubts {
 }
 
 /// All records of a site's topics, clicks first.
-pub struct Records([Vec<Vec<Record>>; 2]);
+struct Records([Vec<Vec<Record>>; 2]);
 
 impl Records {
-    pub fn of(site: &Site) -> Records {
+    fn of(site: &Site) -> Records {
         let topics = [&site.topics.clicks, &site.topics.articles];
         Records(topics.map(|topic| topics::records(&site.topics, topic)))
     }
@@ -41,15 +41,10 @@ impl Records {
     fn partition(&self, topic: Topic, partition: usize) -> &[Record] {
         &self.0[usize::from(topic == Topic::Articles)][partition]
     }
-
-    /// How many records there are.
-    pub fn count(&self) -> usize {
-        self.0.iter().flatten().map(Vec::len).sum()
-    }
 }
 
 /// What must stand, as the oracle says.
-pub struct Expected {
+struct Expected {
     files: Exported,
     totals: Value,
     /// The epochs, by their dates.
@@ -64,12 +59,30 @@ impl Site {
     /// they are all records that were produced.
     #[track_caller]
     pub fn must_be_right(&self, oracle: &mut Oracle, doubts: &Doubts) {
-        self.must_be_right_with(oracle, doubts, Vec::new());
+        self.judge(oracle, Vec::new(), doubts, Vec::new());
     }
 
     /// The same where a reader has taken lists out of mailboxes.
     #[track_caller]
     pub fn must_be_right_with(&self, oracle: &mut Oracle, doubts: &Doubts, taken: Vec<Mail>) {
+        self.judge(oracle, Vec::new(), doubts, taken);
+    }
+
+    /// The same where Redis has lost epochs that were done, and HBase has what came of them: the scores
+    /// are those of what is bound now.
+    #[track_caller]
+    pub fn must_be_right_after(&self, oracle: &mut Oracle, lost: Vec<Binding>, doubts: &Doubts) {
+        self.judge(oracle, lost, doubts, Vec::new());
+    }
+
+    #[track_caller]
+    fn judge(
+        &self,
+        oracle: &mut Oracle,
+        mut lost: Vec<Binding>,
+        doubts: &Doubts,
+        taken: Vec<Mail>,
+    ) {
         let (records, ledger) = (Records::of(self), self.ledger());
         let bindings: Vec<_> = ledger.bindings.values().cloned().collect();
         must_be_contiguous(&bindings, &records);
@@ -77,11 +90,19 @@ impl Site {
         self.scores_must_be(&expected);
         self.letters_must_be(&expected, &ledger);
         totals_must_be(&ledger, &expected);
-        self.recalls_must_be(&expected, doubts, taken);
+        let recalled = if lost.is_empty() {
+            expected
+        } else {
+            let known: BTreeSet<_> = lost.iter().map(|binding| binding.time).collect();
+            lost.extend(bindings.into_iter().filter(|binding| !known.contains(&binding.time)));
+            lost.sort_by_key(|binding| binding.time);
+            self.expected(oracle, &lost, &records)
+        };
+        self.recalls_must_be(&recalled, doubts, taken);
     }
 
     /// What comes of these epochs, one after the other.
-    pub fn expected(
+    fn expected(
         &self,
         oracle: &mut Oracle,
         bindings: &[Binding],
@@ -134,7 +155,7 @@ impl Site {
 
     /// Compares the sorted sets.
     #[track_caller]
-    pub fn scores_must_be(&self, expected: &Expected) {
+    fn scores_must_be(&self, expected: &Expected) {
         for (kind, file) in [("hot", "hot.tsv"), ("new", "new.tsv")] {
             let expected = expected.files.rows(file).into_iter().map(|row| {
                 let score: f64 = row[2].parse().unwrap();
@@ -145,7 +166,7 @@ impl Site {
     }
 
     /// The scores of all channels: channel, article and score, as a line.
-    fn scores(&self, kind: &str) -> Vec<String> {
+    pub fn scores(&self, kind: &str) -> Vec<String> {
         let mut all = Vec::new();
         let pattern = format!("{}:*:{kind}", self.name);
         let keys: Vec<String> = self.ask(redis::cmd("KEYS").arg(pattern)).unwrap();
@@ -160,7 +181,7 @@ impl Site {
 
     /// Compares the files of dead letters, and their length with that in the ledger.
     #[track_caller]
-    pub fn letters_must_be(&self, expected: &Expected, ledger: &Rows) {
+    fn letters_must_be(&self, expected: &Expected, ledger: &Rows) {
         let letters = self.letters();
         let expected = expected.files.rows("dead_letters.tsv").into_iter().map(|row| {
             // The oracle names the first offset and a line: topic/partition/FROM:LINE.
@@ -189,7 +210,7 @@ impl Site {
 
     /// Compares histories and mailboxes; `taken` are lists that a reader has taken.
     #[track_caller]
-    pub fn recalls_must_be(&self, expected: &Expected, doubts: &Doubts, taken: Vec<Mail>) {
+    fn recalls_must_be(&self, expected: &Expected, doubts: &Doubts, taken: Vec<Mail>) {
         let out = testing::folder();
         let line = format!("export --config job.toml --out {}", out.path().display());
         self.run(&line).done();
@@ -262,7 +283,7 @@ fn split(name: &[u8]) -> (&str, usize) {
 /// Requires that the epochs follow each other, in numbers, in dates and in every partition, and that every
 /// record is in exactly one.
 #[track_caller]
-pub fn must_be_contiguous(bindings: &[Binding], records: &Records) {
+fn must_be_contiguous(bindings: &[Binding], records: &Records) {
     let mut next: BTreeMap<(Topic, usize), u64> = BTreeMap::new();
     let mut before: Option<&Binding> = None;
     for binding in bindings {
@@ -289,7 +310,7 @@ pub fn must_be_contiguous(bindings: &[Binding], records: &Records) {
 
 /// Requires that the ledger's totals are what the oracle counted.
 #[track_caller]
-pub fn totals_must_be(ledger: &Rows, expected: &Expected) {
+fn totals_must_be(ledger: &Rows, expected: &Expected) {
     let (totals, expected) = (&ledger.totals, &expected.totals);
     assert_eq!(json!(totals.hits), expected["hits"]);
     assert_eq!(json!(totals.others), expected["others"]);

@@ -18,6 +18,7 @@ mod input;
 mod job;
 mod judge;
 mod kills;
+mod meddling;
 mod network;
 mod readers;
 mod records;

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use online_recall::config::{self, Config, Need, Outside};
-use online_recall::ledger;
+use online_recall::ledger::{self, Binding};
 use online_recall::redis::Rows;
 use rdkafka::consumer::BaseConsumer;
 use serde_json::{Value, json};
@@ -90,6 +90,8 @@ pub struct Site {
     redis: Mutex<Option<redis::Connection>>,
     /// How often the job was started.
     starts: AtomicU32,
+    /// How many clicks are produced.
+    clicks: AtomicUsize,
 }
 
 /// Settings of topics: records of any date and size come in, and stay.
@@ -135,6 +137,7 @@ impl Site {
             member,
             redis: Mutex::default(),
             starts: AtomicU32::new(0),
+            clicks: AtomicUsize::new(0),
         };
         site.run("tables create --config job.toml").done();
         site.run("tables load --config job.toml --similar similar.tsv --history history.tsv").done();
@@ -195,8 +198,33 @@ impl Site {
     #[track_caller]
     pub fn wait_for_mark(&self, job: &mut Job, epochs: u64) {
         self.wait_while_it_runs("a mark", job, || {
-            self.progress(&self.ends()).is_some_and(|it| it.mark >= epochs).then_some(())
+            (self.mark() >= epochs).then_some(())
         });
+    }
+
+    /// Waits until the mark has passed so many epochs more.
+    #[track_caller]
+    pub fn wait_for_more(&self, job: &mut Job, epochs: u64) {
+        let standing = self.mark();
+        self.wait_for_mark(job, standing + epochs);
+    }
+
+    /// The last epoch wholly done; 0 before the first.
+    #[track_caller]
+    pub fn mark(&self) -> u64 {
+        let nowhere = [Vec::new(), Vec::new()];
+        self.progress(&nowhere).map_or(0, |progress| progress.mark)
+    }
+
+    /// Whether there is more to be produced.
+    pub fn flows(&self) -> bool {
+        self.clicks.load(Ordering::Relaxed) < self.input.clicks.len()
+    }
+
+    /// The epochs that the ledger binds.
+    #[track_caller]
+    pub fn bindings(&self) -> Vec<Binding> {
+        self.ledger().bindings.into_values().collect()
     }
 
     /// Waits for something that a running job brings about.
@@ -316,6 +344,11 @@ pub struct Flow<'a> {
 const ODD_DATES: [i64; 4] = [1, 999, 4_102_444_800_000, 253_402_300_799_999];
 
 impl Flow<'_> {
+    /// From now on, clicks go into so many partitions.
+    pub fn over(&mut self, partitions: usize) {
+        self.partitions = partitions;
+    }
+
     /// Produces so many clicks, and new articles in proportion; waits until all are written.
     #[track_caller]
     pub fn some(&mut self, clicks: usize) {
@@ -341,6 +374,7 @@ impl Flow<'_> {
             }
         }
         self.sender.flush();
+        self.site.clicks.store(self.clicks, Ordering::Relaxed);
     }
 
     /// Produces the rest.
@@ -349,14 +383,9 @@ impl Flow<'_> {
         self.some(usize::MAX / 2);
     }
 
-    /// Whether everything is produced.
-    pub fn is_at_its_end(&self) -> bool {
-        self.clicks == self.site.input.clicks.len()
-    }
-
     /// Produces the rest by and by, as users click.
     pub fn rest_slowly(&mut self, clicks: usize, pause: Duration) {
-        while !self.is_at_its_end() {
+        while self.site.flows() {
             self.some(clicks);
             std::thread::sleep(pause);
         }

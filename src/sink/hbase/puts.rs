@@ -144,6 +144,7 @@ impl Puts {
         }
         let attempt = Trying::Attempt(failures);
         let standing = self.client.all_versions(attempt, table, &doubted, 1)?;
+        failpoint::reach("doubts-read");
         let mut standing = standing.into_iter();
         sending.retain(|sending| {
             if !sending.doubted {
