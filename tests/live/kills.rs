@@ -131,13 +131,20 @@ fn of_two_incarnations_the_older_ends_with_3_also_where_it_wakes_up_late_and_cha
     site.wait_until_done(&mut newer);
 
     // The older one stands still in the middle of its work until the newer one has done it all.
-    let mut older = newer;
-    flow.some(300);
-    site.wait_while_it_runs("an epoch under way", &mut older, || {
-        (!site.under_way().is_empty()).then_some(())
+    let older = newer;
+    let mut flowing = 0..40;
+    let doubts: BTreeSet<u64> = wait_for("an epoch under way", || {
+        if flowing.next().is_some() {
+            flow.some(20);
+        }
+        older.signal(Signal::STOP);
+        let under_way = site.under_way();
+        if under_way.is_empty() {
+            older.signal(Signal::CONT);
+            return None;
+        }
+        Some(under_way.collect())
     });
-    older.signal(Signal::STOP);
-    let doubts: BTreeSet<u64> = site.under_way().collect();
     flow.rest();
     let mut newer = site.start(3);
     site.wait_until_done(&mut newer);
