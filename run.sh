@@ -16,8 +16,8 @@ usage: ./run.sh COMMAND
                    real servers on loopback, for development: kafka redis hbase hdfs, and if
                    named kafka-tls redis-cluster; data under var/stack (stack/README.md)
 
-As root on Debian, what is missing (compilers, make, Python, Rust) is installed by apt-get;
-elsewhere it is named. Logs go to standard error.
+As root on Debian, what is missing (compilers, make, OpenSSL, Python, Rust; for real servers Java,
+Maven and Redis) is installed by apt-get; elsewhere it is named. Logs go to standard error.
 END
 }
 
@@ -47,6 +47,10 @@ need() {
     for program in make g++ "$@"; do
         command -v "$program" >/dev/null || { missing+=("$program"); packages+=("$program"); }
     done
+    # Kafka's client and TLS are built on these.
+    command -v pkg-config >/dev/null || { missing+=(pkg-config); packages+=(pkg-config); }
+    pkg-config --exists openssl 2>/dev/null || { missing+=("OpenSSL's headers"); packages+=(libssl-dev); }
+    pkg-config --exists zlib 2>/dev/null || { missing+=("zlib's headers"); packages+=(zlib1g-dev); }
     # Debian's own rustc is too old; what it builds its browsers with is not. Crates come by https.
     has_rust || { missing+=("Rust $rust_wanted or newer"); packages+=(rustc-web cargo-web ca-certificates); }
     [[ ${#missing[@]} -gt 0 ]] || return 0
@@ -141,6 +145,13 @@ count_one() {
     if [[ $1 -eq 0 ]]; then echo 1 0; else echo 0 1; fi
 }
 
+# Makes sure of what the servers of tests run on, and the libraries of the site's readers.
+need_servers() {
+    local name
+    for name in kafka hbase hdfs redis; do "stack/$name" need || return 1; done
+    testing/readers/python >/dev/null
+}
+
 test_all_levels() {
     local seconds=60
     case ${1-} in
@@ -155,9 +166,14 @@ test_all_levels() {
         ;;
     esac
     need python3
+    # Downloads take as long as the build: both at once. A test that starts a server first does it itself.
+    need_servers &
+    local servers=$! cargo_test=(cargo test --release --locked --workspace --features failpoints)
     level "the oracle" count_unittest python3 -m unittest discover fixtures
-    level "the program" count_cargo \
-        cargo test --release --locked --no-fail-fast --workspace --features failpoints
+    # What cannot be built says so in the level.
+    "${cargo_test[@]}" --no-run >&2 || true
+    wait "$servers" || say "the servers that tests need cannot all be had; see above"
+    level "the program" count_cargo "${cargo_test[@]}" --no-fail-fast
     level "the decoder, fuzzed" count_one fuzz/run $seconds
     [[ ${1-} != --all ]] || level "the real servers" count_unittest python3 stack/test.py
     say ""

@@ -35,13 +35,13 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the job over log files, into the embedded store.
+    /// Run the job over log files, into the embedded store or into live servers.
     Replay(Replay),
     /// Run the live job: from Kafka into HBase and Redis, or into the embedded store.
     Run(Run),
-    /// Show what stands in the store.
+    /// Show what stands in the store or in the live servers.
     Show(Show),
-    /// Write everything that stands in the store as sorted text files.
+    /// Write everything that stands in the store or in the live servers as sorted text files.
     Export(Export),
     /// Make and load the tables that the job reads.
     #[command(subcommand)]
@@ -57,10 +57,13 @@ pub enum Command {
     Check(Check),
 }
 
-/// Run the job over log files, into the embedded store.
+/// Run the job over log files, into the embedded store or into live servers.
 ///
 /// Running the same command again applies only what has been added to the files since; after a kill
 /// it completes what was begun. Every record counts exactly once.
+///
+/// Live servers are those of --config: dates are the clock's, the ledger is one of its own, JOB.replay, and
+/// what Kafka has delivered to JOB too counts twice. With `recall` it does not run beside JOB.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   online-recall replay userClick.log --store ./store
@@ -68,6 +71,7 @@ pub enum Command {
       --similar similar.tsv --store ./store -w 2
   zcat dump.gz | online-recall replay - --store ./store --at 2019-04-11T00:00:00+08:00
   online-recall replay hdfs://nameservice/flume/2019-04-10 --store ./store
+  online-recall replay userClick.log --similar similar.tsv --config job.toml
 
 A line may begin with the timestamp that Kafka's console consumer prints (CreateTime:MILLISECONDS<tab>).
 A folder means its files, recursively; names that begin with `.` or `_` or end with `.tmp` are skipped.")]
@@ -90,7 +94,7 @@ pub struct Replay {
     /// How many lines of clicks, and of new articles, make an epoch [default: 10000, or epoch.records].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub epoch_records: Option<u64>,
-    /// The replay's clock (RFC 3339): epochs are dated from here on [default: now].
+    /// The replay's clock (RFC 3339): epochs are dated from here on [default: now]. Not with live servers.
     #[arg(long, value_name = "TIME")]
     pub at: Option<jiff::Timestamp>,
     /// Print the closing summary as one JSON document.
@@ -134,7 +138,7 @@ pub struct Outside {
     /// The directory of the embedded store.
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
-    /// A configuration: its settings, and its store where --store names none.
+    /// A configuration: its settings, and its servers or store where --store names none.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Set a key of the configuration, such as `hot.weights.share=3`; may be repeated.
@@ -142,10 +146,11 @@ pub struct Outside {
     pub set: Vec<String>,
 }
 
-/// Show what stands in the store.
+/// Show what stands in the store or in the live servers.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   online-recall show hot 18 --store ./store
+  online-recall show hot 18 --config job.toml
   online-recall show recall 1115629498121846784 --store ./store --json
   online-recall show job --store ./store")]
 pub struct Show {
@@ -234,7 +239,11 @@ pub struct View {
     pub json: bool,
 }
 
-/// Write everything that stands in the store as sorted text files.
+/// Write everything that stands in the store or in the live servers as sorted text files.
+///
+/// Of live servers: what all jobs have put there, and the dead letters of the job that the configuration
+/// names and of its replays, up to their marks, where they are kept in files. A job without `recall` has no
+/// tables.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   online-recall export --store ./store --out ./export
@@ -294,10 +303,14 @@ pub struct Load {
     pub json: bool,
 }
 
-/// Say what is wrong with a configuration, all of it.
+/// Say what is wrong with a configuration, all of it, and with the servers that it names.
+///
+/// Brokers and topics, tables and families, Redis's version, persistence, eviction and clock are looked
+/// at; nothing is changed.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  online-recall check --config job.toml --set epoch.interval=10ms
+#[command(after_help = "Examples:
+  online-recall check --config job.toml
+  online-recall check --config job.toml --set epoch.interval=10ms --offline
 
 Exit status: 0 nothing is wrong, 2 mistakes were found.")]
 pub struct Check {
@@ -307,6 +320,9 @@ pub struct Check {
     /// Set a key of the configuration; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Ask no server.
+    #[arg(long)]
+    pub offline: bool,
     /// Print one JSON document.
     #[arg(long)]
     pub json: bool,

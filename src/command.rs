@@ -2,14 +2,17 @@
 
 pub mod check;
 mod consume;
+mod ending;
 mod export;
-mod live;
+mod in_hbase;
+mod incarnations;
 mod produce;
 mod replay;
 mod run;
 mod show;
 mod tables;
 mod topics;
+mod work;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +25,7 @@ use crate::kafka::Access;
 use crate::retry::Ended;
 use crate::source::files;
 use crate::store::{self, Store};
-use crate::{hbase, http, job, kafka, ledger, sink, source, text};
+use crate::{hbase, http, job, kafka, ledger, redis, sink, source, text};
 
 /// Why a command did not do what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,9 @@ pub enum Error {
     /// HBase failed.
     #[error(transparent)]
     Hbase(#[from] hbase::Error),
+    /// Redis failed.
+    #[error(transparent)]
+    Redis(#[from] redis::Error),
     /// The live servers failed.
     #[error(transparent)]
     Live(#[from] crate::live::Error),
@@ -150,7 +156,7 @@ pub fn run(command: &Command) -> Result<String, Error> {
             let settled = Settled::of(&args.outside)?;
             match &settled.place {
                 Place::Store(dir) => export::stored(&Store::open(dir)?, &args.out)?,
-                Place::Servers(servers) => export::live(servers, &args.out)?,
+                Place::Servers(servers) => export::live(servers, &settled.config, &args.out)?,
             }
             Ok(String::new())
         }
@@ -160,13 +166,14 @@ pub fn run(command: &Command) -> Result<String, Error> {
         Command::Produce(args) => produce::produce(args).map(|()| String::new()),
         Command::Consume(args) => consume::consume(args),
         Command::Check(args) => {
-            let report = check::offline(Some(&args.config), &args.set);
+            let check = if args.offline { check::offline } else { check::online };
+            let report = check(Some(&args.config), &args.set);
             let text = if args.json {
                 serde_json::to_string(&report).expect("a report is plain")
             } else {
                 report.to_string()
             };
-            if report.mistakes.is_empty() {
+            if report.is_well() {
                 return Ok(text + "\n");
             }
             print(&(text + "\n"))?;
@@ -200,11 +207,12 @@ enum Place {
     /// In the embedded store in this folder.
     Store(PathBuf),
     /// In live servers.
-    Servers(Servers),
+    Servers(Box<Servers>),
 }
 
 /// Live servers, as the configuration names them.
 struct Servers {
+    redis: config::Redis,
     hbase: Option<config::Hbase>,
 }
 
@@ -215,8 +223,8 @@ impl Settled {
         let place = match (&outside.store, &config.outside) {
             (Some(dir), _) => Place::Store(dir.clone()),
             (None, Some(config::Outside::Embedded { path })) => Place::Store(path.as_str().into()),
-            (None, Some(config::Outside::Servers { redis: _, hbase })) => {
-                Place::Servers(Servers { hbase: hbase.clone() })
+            (None, Some(config::Outside::Servers { redis, hbase })) => {
+                Place::Servers(Box::new(Servers { redis: redis.clone(), hbase: hbase.clone() }))
             }
             (None, None) => unreachable!("a configuration without a place was refused"),
         };
@@ -226,33 +234,21 @@ impl Settled {
     fn settings(&self) -> &Settings {
         &self.config.settings
     }
-
-    /// The folder of the store; what is asked of it cannot be asked of live servers.
-    fn dir(&self) -> Result<&Path, Error> {
-        match &self.place {
-            Place::Store(dir) => Ok(dir),
-            Place::Servers(_) => Err(Error::Usage(
-                "this is not supported for live servers by this version; \
-                 name a store by --store or by [store] in the configuration"
-                    .to_owned(),
-            )),
-        }
-    }
-
-    /// Opens the store, which must stand.
-    fn open(&self) -> Result<Store, Error> {
-        Ok(Store::open(self.dir()?)?)
-    }
 }
 
 impl Servers {
     /// HBase, which must be named.
-    fn hbase(&self) -> Result<live::Hbase, Error> {
+    fn hbase(&self) -> Result<in_hbase::Hbase, Error> {
         let config = self.hbase.as_ref().ok_or_else(|| {
             Error::Usage("the configuration names no servers of HBase: hbase.thrift".to_owned())
         })?;
-        live::Hbase::of(config)
+        in_hbase::Hbase::of(config)
     }
+}
+
+/// The job whose ledger a replay into live servers has for its own.
+fn replay_of(config: &Config) -> String {
+    format!("{}.replay", config.job.as_str())
 }
 
 /// How Kafka is reached, and the topics of the job where its configuration says so.

@@ -188,7 +188,11 @@ impl Hdfs {
         if let Some(client) = connections.clients.get(host) {
             return Ok((client.clone(), runtime));
         }
+        // A NameNode that is named by its port has no other to go over to: it is asked for some seconds,
+        // not for minutes.
+        let alone = host.contains(':').then_some(("dfs.client.failover.max.attempts", "3"));
         let client = ClientBuilder::new()
+            .with_config(alone)
             .with_url(format!("{SCHEME}{host}/"))
             .with_io_runtime(runtime.handle().clone())
             .build()

@@ -6,9 +6,10 @@
 //! | `/health` | 200; 503 and why, once the job has failed |
 //! | `/ready` | 200 once the job has its ledger and its table; 503 and what it waits for, before |
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -119,5 +120,42 @@ fn answer(yes: &str, why_not: Option<String>) -> (StatusCode, String) {
     match why_not {
         None => (StatusCode::OK, format!("{yes}\n")),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    }
+}
+
+/// How long whoever is asked may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How much of an answer is read.
+const LONGEST: u64 = 16 << 20;
+
+/// Asks the server of another process; returns what it answers.
+///
+/// # Errors
+///
+/// If nobody answers, or not with success.
+pub fn ask(address: &Address, path: &str) -> io::Result<String> {
+    let mut failure = io::Error::from(io::ErrorKind::NotFound);
+    for address in (address.host.as_str(), address.port).to_socket_addrs()? {
+        match ask_at(address, path) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn ask_at(address: SocketAddr, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    // In this version the body ends with the connection, and comes in one piece.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.take(LONGEST).read_to_string(&mut answer)?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.split(' ').nth(1) == Some("200") => Ok(body.to_owned()),
+        _ => Err(io::Error::other(answer.lines().next().unwrap_or("no answer").to_owned())),
     }
 }

@@ -14,7 +14,7 @@
 mod ask;
 mod error;
 mod java;
-mod messages;
+mod native;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,19 +29,19 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::producer::{BaseProducer, NoCustomPartitioner, ProducerContext};
+use rdkafka::producer::{NoCustomPartitioner, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::config::{self, Text};
 
 pub use ask::At;
 pub use error::{Error, Unreadable};
-pub use messages::{Found, Messages, What};
+pub use native::{Found, Messages, What};
 pub use rdkafka::message::Timestamp;
 pub use rdkafka::types::RDKafkaErrorCode as Code;
 
 /// How long a client may take to end before it is left behind.
-const END_PATIENCE: Duration = Duration::from_secs(5);
+const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a consumer is, whatever the configuration says beside: the job itself knows where it reads.
 const CONSUMER: [(&str, &str); 6] = [
@@ -117,11 +117,6 @@ impl Access {
         self.properties.get("bootstrap.servers").map_or("", Text::shown)
     }
 
-    /// The configuration of a client of any kind.
-    pub fn client(&self) -> ClientConfig {
-        self.config(&[])
-    }
-
     /// Makes a consumer that belongs to no group as a member, and may commit offsets to this one.
     ///
     /// # Errors
@@ -162,14 +157,10 @@ impl Access {
     /// # Errors
     ///
     /// If the configuration is refused; nothing is asked of a server yet.
-    pub fn producer<C>(
-        &self,
-        settings: &[(&str, &str)],
-        context: C,
-    ) -> Result<BaseProducer<C>, Error>
+    pub fn producer<C, P>(&self, settings: &[(&str, &str)], context: C) -> Result<P, Error>
     where
         C: ProducerContext<NoCustomPartitioner>,
-        BaseProducer<C>: FromClientConfigAndContext<C>,
+        P: FromClientConfigAndContext<C>,
     {
         let mut config = self.config(settings);
         config.set("enable.idempotence", "true").set("partitioner", "murmur2_random");

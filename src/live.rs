@@ -46,7 +46,7 @@ pub struct Servers {
 pub enum Error {
     /// The ledger cannot be taken, or not be gone on from.
     #[error(transparent)]
-    Ledger(#[from] ledger::Error),
+    Ledger(Box<ledger::Error>),
     /// Redis cannot be spoken to.
     #[error(transparent)]
     Redis(#[from] redis::Error),
@@ -59,6 +59,12 @@ pub enum Error {
     /// The job ends.
     #[error("the job is stopping")]
     Stopped,
+}
+
+impl From<ledger::Error> for Error {
+    fn from(error: ledger::Error) -> Error {
+        Error::Ledger(Box::new(error))
+    }
 }
 
 impl<E: Into<Error> + std::error::Error + 'static> From<Ended<E>> for Error {
@@ -102,6 +108,11 @@ impl Servers {
             letters: config.dead_letters.clone(),
             kafka: Access::of(&config.kafka),
         })
+    }
+
+    /// The name of the job.
+    pub fn job(&self) -> &str {
+        &self.job
     }
 
     /// The names of what effects go into.
@@ -170,14 +181,11 @@ impl Servers {
         let letters = sink::DeadLetters::new(
             &self.letters,
             dead_letters::Start { job: &self.job, incarnation, length },
-            &self.kafka.client(),
+            &self.kafka,
             told.clone(),
             stop.clone(),
         )?;
-        let begin = sink::Begin {
-            keys: found.keys.clone(),
-            bound: standing.bound.iter().map(Dated::of).collect(),
-        };
+        let begin = sink::Begin { keys: found.keys.clone(), bound: found.bound.clone() };
         let fence = Arc::new(Fence::default());
         let ran_before = standing.bound.back().map_or(standing.mark.epoch, |last| last.epoch);
         let ledger = found.start(Room {

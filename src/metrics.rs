@@ -369,6 +369,13 @@ pub fn text() -> String {
     text
 }
 
+/// Reads what [`text`] has written: name with labels, and value. Of histograms sum and count are told.
+pub fn parse(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let samples = text.lines().filter_map(|line| line.strip_prefix("online_recall_"));
+    let samples = samples.filter_map(|sample| sample.rsplit_once(' '));
+    samples.filter(|(name, _)| !name.contains("_bucket{"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

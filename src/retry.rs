@@ -115,7 +115,7 @@ pub fn persist<T, E: Faulty>(
     mut attempt: impl FnMut(u32) -> Result<T, E>,
 ) -> Result<T, Ended<E>> {
     let begun = Instant::now();
-    let mut logged: Option<Instant> = None;
+    let mut logged = false;
     let mut wait = FIRST;
     for failures in 0.. {
         if stop.is_stopped() {
@@ -123,7 +123,7 @@ pub fn persist<T, E: Faulty>(
         }
         let error = match attempt(failures) {
             Ok(done) => {
-                if logged.is_some() {
+                if logged {
                     let seconds = begun.elapsed().as_secs();
                     log::info!("{} is back: {what} after {seconds} s", peer.name());
                 }
@@ -134,8 +134,8 @@ pub fn persist<T, E: Faulty>(
         };
         metrics::retried(peer);
         // The first failure may be over at once; a second one in a row is worth a line.
-        if failures > 0 && logged.is_none_or(|at| at.elapsed() >= LOGGED_EVERY) {
-            logged = Some(Instant::now());
+        if failures > 0 && may_log(peer) {
+            logged = true;
             log::warn!("waiting for {}: {what}: error={}", peer.name(), chain(&error));
         }
         if stop.wait(wait) {
@@ -144,6 +144,21 @@ pub fn persist<T, E: Faulty>(
         wait = (2 * wait).min(LONGEST);
     }
     unreachable!("attempts do not end by themselves")
+}
+
+/// Whether it is time for another line about a peer, however many threads wait for it.
+fn may_log(peer: Peer) -> bool {
+    static LOGGED: Mutex<[Option<Instant>; Peer::ALL.len()]> = Mutex::new([None; Peer::ALL.len()]);
+    // A moment is always whole.
+    is_time(&mut LOGGED.lock().unwrap_or_else(PoisonError::into_inner)[peer as usize])
+}
+
+fn is_time(last: &mut Option<Instant>) -> bool {
+    let is_time = last.is_none_or(|at| at.elapsed() >= LOGGED_EVERY);
+    if is_time {
+        *last = Some(Instant::now());
+    }
+    is_time
 }
 
 /// An error and its causes, in one line.
@@ -176,6 +191,14 @@ mod tests {
             persist(&stop, Peer::Redis, "a test", fatal),
             Err(Ended::Failed(Failed(0, _)))
         ));
+    }
+
+    #[test]
+    fn of_what_goes_on_failing_there_is_a_line_a_minute() {
+        let mut last = None;
+        assert_eq!([(); 3].map(|()| is_time(&mut last)), [true, false, false]);
+        last = Instant::now().checked_sub(LOGGED_EVERY);
+        assert_eq!([(); 2].map(|()| is_time(&mut last)), [true, false]);
     }
 
     #[test]

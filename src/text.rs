@@ -81,6 +81,15 @@ pub fn seconds(milliseconds: u64) -> String {
     text.trim_end_matches('0').to_owned()
 }
 
+/// Writes a number without a fraction where it has none, else with so many decimals at most and no
+/// zeros at the end.
+pub fn decimal(number: f64, decimals: usize) -> String {
+    let text = format!("{number:.decimals$}");
+    let text =
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+}
+
 /// Appends the bytes as a field of a tab separated line: tab, newline, carriage return and backslash
 /// as `\t \n \r \\`, other control bytes and bytes that are not UTF-8 as `\xNN`, all else as it is.
 pub fn escape(bytes: &[u8], line: &mut Vec<u8>) {
@@ -205,5 +214,20 @@ mod tests {
         assert_eq!(unescape(&field), Some(bytes));
         assert_eq!(unescape(b"\\q"), None);
         assert_eq!(unescape(b"\\x4"), None);
+    }
+
+    #[test]
+    fn a_number_has_no_fraction_where_it_has_none_and_no_zeros_at_its_end() {
+        for (number, decimals, text) in [
+            (1_554_891_332.0, 3, "1554891332"),
+            (1_554_891_332.5, 3, "1554891332.5"),
+            (1_554_891_332.05, 3, "1554891332.05"),
+            (7.1239, 3, "7.124"),
+            (7.9999, 3, "8"),
+            (100.0, 0, "100"),
+            (-0.0001, 3, "0"),
+        ] {
+            assert_eq!(decimal(number, decimals), text);
+        }
     }
 }

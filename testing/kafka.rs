@@ -74,7 +74,8 @@ impl Topics {
     #[track_caller]
     fn make_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-        topic.config = settings.to_vec();
+        // Else what is dated in the past is gone within a minute.
+        topic.config = [&[("retention.ms", "-1")], settings].concat();
         let admin = self.admin();
         // A topic of that name may be on its way out.
         wait_for("a new topic", || {

@@ -325,7 +325,7 @@ async fn carry(
     }
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
-    let asked = AtomicBool::new(false);
+    let asked = Asked::default();
     let way =
         |requests| Way { requests, asked: &asked, tail: Vec::new(), rules: rules.clone(), shared };
     let both = tokio::try_join!(
@@ -335,11 +335,18 @@ async fn carry(
     both.err().unwrap_or(Ended::Closed)
 }
 
+/// What has passed to the server, of which no reply has come back.
+#[derive(Default)]
+struct Asked {
+    anything: AtomicBool,
+    /// That to which the reply is to be lost.
+    named: AtomicBool,
+}
+
 /// One direction of a connection.
 struct Way<'a> {
     requests: bool,
-    /// What was asked for has passed: its reply is to be lost.
-    asked: &'a AtomicBool,
+    asked: &'a Asked,
     /// The last bytes of the requests so far: what is looked for may stand in two pieces.
     tail: Vec<u8>,
     rules: watch::Receiver<Rule>,
@@ -362,6 +369,8 @@ impl Way<'_> {
         let write = async {
             while let Some((came, piece)) = pieces.recv().await {
                 self.pass(came, &piece).await?;
+                // A reply that comes in pieces is lost with the first one, or not at all.
+                self.asked.anything.store(self.requests, Ordering::Relaxed);
                 if piece.is_empty() {
                     return to.shutdown().await.map_err(|_| Ended::Closed);
                 }
@@ -400,13 +409,16 @@ impl Way<'_> {
                 },
                 Fault::LoseReplies { to, .. } if self.requests => {
                     if to.is_some_and(|to| self.is_in(&to, piece)) {
-                        self.asked.store(true, Ordering::Relaxed);
+                        self.asked.named.store(true, Ordering::Relaxed);
                     }
                     return Ok(());
                 }
                 Fault::LoseReplies { .. } if piece.is_empty() => return Ok(()),
                 Fault::LoseReplies { percent, to } => {
-                    let asked = to.is_none() || self.asked.swap(false, Ordering::Relaxed);
+                    let asked = match to {
+                        None => self.asked.anything.load(Ordering::Relaxed),
+                        Some(_) => self.asked.named.swap(false, Ordering::Relaxed),
+                    };
                     let lost = asked && self.shared.draws(percent);
                     return if lost { Err(Ended::Lost) } else { Ok(()) };
                 }

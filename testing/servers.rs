@@ -48,8 +48,9 @@ impl Server {
         let script = project().join("stack").join(name);
         let data = folder().keep();
         let port = free_ports();
-        let end = Command::new("sh")
-            .args(["-c", r#"cat; "$0" kill; rm -rf "$DATA""#])
+        // In a session of its own: what ends a whole group of processes must not end this.
+        let end = Command::new("setsid")
+            .args(["sh", "-c", r#"cat; "$0" kill; rm -rf "$DATA""#])
             .args([&script])
             .env("DATA", &data)
             .stdin(Stdio::piped())

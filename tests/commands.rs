@@ -215,7 +215,7 @@ fn check_says_all_that_is_wrong_with_a_configuration() {
         "good.toml",
         "[store]\npath = \"s\"\n[kafka.properties]\n\"bootstrap.servers\" = \"k:1\"\n",
     );
-    let outcome = place.run("check --config good.toml").done();
+    let outcome = place.run("check --config good.toml --offline").done();
     assert!(outcome.text().contains("0 mistakes"), "{outcome:#?}");
     let bad = "job = \"a b\"\n[recall]\nneighbours = 0\norder = \"down\"\n[epoc]\nrecords = 1\n";
     place.write("bad.toml", bad);

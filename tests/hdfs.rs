@@ -166,6 +166,34 @@ fn a_file_that_grew_was_renamed_or_packed_goes_on_where_it_was() {
 }
 
 #[test]
+#[cfg(feature = "failpoints")]
+fn bound_epochs_of_files_there_run_again_where_live_servers_count_them() {
+    let (there, place) = (Folder::new(), Place::empty());
+    let redis = servers::redis().address();
+    let text = format!(
+        "job = 'far'\ndataflows = ['hot']\n[redis]\nurl = 'redis://{redis}/0'\nhot = 'far:{{channel}}'\n"
+    );
+    place.write("job.toml", text);
+    there.write("a.log", &clicks(0..1000));
+    let replay = |url: &str, stop_at: Option<&str>| {
+        let args = ["replay", "--config", "job.toml", "--epoch-records", "100", url];
+        let mut command = program::command(place.folder(), args);
+        if let Some(stop_at) = stop_at {
+            command.env(program::STOP_AT, stop_at);
+        }
+        program::end(command)
+    };
+    let killed = replay(&there.url("a.log"), Some("after-binding:1"));
+    assert!(killed.killed(), "{killed:#?}");
+    // Packed, and grown, while it was bound.
+    there.write("a.log.gz", &packed(&clicks(0..1050)));
+    there.client.delete(&there.path("a.log"), false).unwrap();
+    replay(&there.url("a.log.gz"), None).done();
+    let hot = place.run("show hot 18 --config job.toml --json").done().json();
+    assert_eq!(hot, serde_json::json!([{ "article": "18005", "score": 1050 }]));
+}
+
+#[test]
 fn a_file_that_changed_stops_the_run_before_anything_is_read() {
     let (there, place) = (Folder::new(), Place::empty());
     there.write("l/a.log", &clicks(0..100));

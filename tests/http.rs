@@ -11,17 +11,17 @@ use std::net::{SocketAddr, TcpStream};
 use clap::Parser;
 use online_recall::cli::Cli;
 use online_recall::command;
-use online_recall::config::{Config, Need};
+use online_recall::config::{Address, Config, Need};
 use online_recall::health::Health;
 use online_recall::http::{Error, Server};
-use online_recall::metrics;
+use online_recall::{http, metrics};
 use serde_json::Value;
 use testing::folder;
 
 fn serve(health: &Health) -> Server {
     let config =
         Config::load(None, &["http.listen=127.0.0.1:1".to_owned()], Need::Nothing).unwrap();
-    let address = online_recall::config::Address { port: 0, ..config.listen };
+    let address = Address { port: 0, ..config.listen };
     Server::start(&address, health.clone()).unwrap()
 }
 
@@ -63,11 +63,20 @@ fn numbers_are_served_as_open_metrics_until_the_server_is_dropped() {
     assert_eq!(status, 200);
     assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
     assert!(body.starts_with("# HELP online_recall_") && body.ends_with("# EOF\n"), "{body}");
+    // As another process asks.
+    let there = server.address();
+    let there = Address { host: there.ip().to_string(), port: there.port() };
+    let text = http::ask(&there, "/metrics").unwrap();
+    let numbers: Vec<_> = metrics::parse(&text).collect();
+    assert!(numbers.iter().any(|(name, _)| *name == "epoch_mark"), "{numbers:?}");
+    assert!(numbers.iter().any(|(name, _)| *name == "epoch_seconds_count{stage=\"mark\"}"));
+    assert!(http::ask(&there, "/ready").unwrap_err().to_string().contains("503"));
     // One that asks nothing, and stays, keeps nobody from ending.
     let idle = TcpStream::connect(server.address()).unwrap();
     let address = server.address();
     drop(server);
     assert!(TcpStream::connect(address).is_err());
+    assert!(http::ask(&there, "/metrics").is_err());
     drop(idle);
 }
 

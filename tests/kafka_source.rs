@@ -2,6 +2,13 @@
 //!
 //! The tests drive the source as the job does, by the feed alone; what becomes of epochs is not theirs.
 
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a panic is a test's verdict, and what is printed is its report"
+)]
+
 #[path = "kafka_source/faults.rs"]
 mod faults;
 #[path = "kafka_source/reading.rs"]
@@ -198,13 +205,13 @@ fn a_start_is_where_it_is_said_to_be() {
     let topics = topics(2, 1);
     let producer = topics.producer(&[]);
     for number in 0..10 {
-        producer.send(&topics.clicks, 0, Some(b"a"), Some(1_000 * number));
+        producer.send(&topics.clicks, 0, Some(b"a"), Some(1_000 * (number + 1)));
     }
     producer.flush();
     for (start, offset) in [
         ("earliest", 0),
         ("latest", 10),
-        ("1970-01-01T00:00:03.5Z", 4),
+        ("1970-01-01T00:00:03.5Z", 3),
         ("2100-01-01T00:00:00Z", 10),
         ("job:other", 0),
     ] {
@@ -310,21 +317,114 @@ fn a_topic_that_was_made_anew_is_told_from_the_one_that_was_read() {
 }
 
 #[test]
-fn a_topic_that_is_made_anew_while_it_is_read_stops_the_job() {
+fn a_topic_that_is_made_anew_while_it_is_read_stops_the_job_and_the_next_start() {
     let topics = topics(1, 1);
     let send = |count: i32| {
         let producer = topics.producer(&[]);
-        (0..count).for_each(|_| producer.send(&topics.clicks, 0, Some(b"a"), None));
+        (0..count).for_each(|_| producer.send(&topics.clicks, 0, Some(b"a"), Some(1)));
         producer.flush();
     };
     send(10);
-    let run = Run::start(&settled(&topics, &[]));
-    run.read(10);
+    let config = settled(&topics, &[]);
+    // The new one has fewer records, or more, which are the same to the bit: it is another all the same.
+    for count in [3, 50] {
+        let run = Run::start(&config);
+        let before = run.read(1);
+        topics.make_anew(1);
+        send(count);
+        let seen = run.seen();
+        let error = run.end().unwrap_err();
+        let told = matches!(error, Error::Shrunk { .. } | Error::Anew { .. } | Error::Kafka(_));
+        assert!(told, "{error:?}");
+        let reached = before.reached(&config.reached());
+        let error = config.open(&reached, &[]).map(drop).unwrap_err();
+        assert!(matches!(error, Error::Shrunk { .. } | Error::Anew { .. }), "{error:?}");
+        // What was read of the new one before it was known to be another is of no use either.
+        let reached = seen().reached(&config.reached());
+        let error = config.open(&reached, &[]).map(drop).unwrap_err();
+        assert!(matches!(error, Error::Shrunk { .. } | Error::Anew { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn a_topic_made_anew_with_fewer_partitions_is_an_error_or_passed_over_also_where_it_was_bound() {
+    let topics = topics(3, 1);
+    let send = |text: &str, partitions: i32| {
+        let producer = topics.producer(&[]);
+        for number in 0..30 {
+            let value = format!("{text} {number}");
+            producer.send(&topics.clicks, number % partitions, Some(value.as_bytes()), None);
+        }
+        producer.flush();
+    };
+    send("old", 3);
+    let config = settled(&topics, &["epoch.records=12"]);
+    let begun = config.reached();
+    let run = Run::start_at(&config, &begun, &[], Epoch(0));
+    let first = run.read(30);
+    run.feed.finish();
+    let first = run.finish(first);
+    // The first epoch is done; the others are bound.
+    let bindings: Vec<_> = first.epochs.iter().map(|(e, it)| binding(*e, &it.ranges)).collect();
+    let mut marked = first.clone();
+    marked.epochs.retain(|epoch, _| *epoch == 1);
+    let reached = marked.reached(&begun);
+
     topics.make_anew(1);
-    send(3);
-    let error = run.end().unwrap_err();
-    let told = matches!(error, Error::Shrunk { wanted: 10, .. } | Error::Kafka(_));
-    assert!(told, "{error:?}");
+    send("new", 1);
+    let error = config.open(&reached, &bindings[1..]).map(drop).unwrap_err();
+    assert!(matches!(error, Error::Gone { .. }), "{error:?}");
+    let config = settled(&topics, &["epoch.records=12", "kafka.on_gap=skip"]);
+    let run = Run::start_at(&config, &reached, &bindings[1..], Epoch(1));
+    let read = run.read(30);
+    run.feed.finish();
+    let read = run.finish(read);
+    for binding in &bindings[1..] {
+        let again = &read.epochs[&binding.epoch.0];
+        assert_eq!(again.ranges, binding.ranges);
+        assert!(again.records.is_empty(), "what was bound is gone");
+    }
+    let values: Vec<_> = read.records().map(|it| it.bytes).collect();
+    assert_eq!(values.first().unwrap(), b"new 0");
+}
+
+#[test]
+fn an_epoch_of_large_records_is_closed_before_it_is_too_large() {
+    let topics =
+        Topics::make_with(&servers::kafka().address(), 1, 1, &[("max.message.bytes", "2000000")]);
+    let producer = topics.producer(&[("message.max.bytes", "2000000")]);
+    let large = vec![b'x'; 1 << 20];
+    (0..60).for_each(|_| producer.send(&topics.clicks, 0, Some(&large), None));
+    producer.flush();
+    let run = Run::start(&settled(&topics, &["epoch.interval=1h", "epoch.records=1000000"]));
+    let read = run.read(17);
+    run.feed.finish();
+    run.end().unwrap();
+    let sizes: Vec<_> = read.epochs.values().map(|it| it.records.len()).collect();
+    assert!(sizes.iter().all(|size| (16..60).contains(size)), "{sizes:?}");
+}
+
+#[test]
+fn one_busy_partition_among_idle_ones_keeps_nothing_stale() {
+    let topics = topics(16, 1);
+    let run = Run::start(&settled(&topics, &["epoch.interval=10ms"]));
+    let producer = topics.producer(&[]);
+    let fresh = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !fresh.load(std::sync::atomic::Ordering::Relaxed) {
+                producer.send(&topics.clicks, 5, Some(b"a"), None);
+                producer.client.poll(std::time::Duration::from_millis(1));
+            }
+        });
+        run.read(100);
+        // It is fresh again and again, though a record is always under way.
+        (0..3).for_each(|_| run.wait_until_fresh());
+        fresh.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    producer.flush();
+    run.feed.finish();
+    run.end().unwrap();
 }
 
 #[test]
@@ -350,6 +450,7 @@ fn other_members_of_the_group_and_moved_offsets_change_nothing() {
     // Another member takes all partitions, reads them, and sets the offsets back.
     let other = topics.member(&topics.clicks);
     other.subscribe(&[&topics.clicks]).unwrap();
+    send(100);
     wait_for("the other member's record", || other.poll(SHORT).and_then(Result::ok).map(drop));
     let mut back = TopicPartitionList::new();
     for number in 0..2 {
@@ -359,7 +460,6 @@ fn other_members_of_the_group_and_moved_offsets_change_nothing() {
     other.commit(&back, CommitMode::Sync).unwrap();
     drop(back);
     committed([3, 3]);
-    send(100);
     let read = run.read(200);
     run.tell_group();
     run.feed.finish();

@@ -1,5 +1,7 @@
 //! `topics`, `produce` and `consume` on a real broker, beside Kafka's own tools.
 
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::process::Stdio;
@@ -97,8 +99,10 @@ fn a_configuration_names_servers_and_topics() {
     assert_eq!(made.text(), format!("made topic {clicks}-job\nmade topic {articles}-job\n"));
     let described = tools.place.run("topics describe --config job.toml --json").done().json();
     assert_eq!(described[1]["topic"], format!("{articles}-job"));
-    let line = format!("topics list --config job.toml --set kafka.clicks=x y");
-    tools.place.run(&line).refused(2, &[]);
+    tools
+        .place
+        .run("topics list --config job.toml --set kafka.click=x")
+        .refused(2, &["kafka.click"]);
 }
 
 #[test]
@@ -165,7 +169,7 @@ fn what_consume_prints_kafkas_console_consumer_prints_and_produce_and_replay_rea
         "--from-beginning",
         "--max-messages",
         "4",
-        "--formatter-property",
+        "--property",
         "print.timestamp=true",
     ]);
     assert_eq!(printed.text(), theirs);
@@ -184,7 +188,7 @@ fn a_consumer_begins_where_it_is_told() {
     let tools = Tools::make(2);
     let producer = tools.topics.producer(&[]);
     for number in 0..10_i32 {
-        let (value, date) = (number.to_string(), Some(1_000 * i64::from(number)));
+        let (value, date) = (number.to_string(), Some(1_000 * i64::from(number + 1)));
         producer.send(&tools.topics.clicks, number % 2, Some(value.as_bytes()), date);
     }
     producer.flush();
@@ -197,11 +201,11 @@ fn a_consumer_begins_where_it_is_told() {
     assert_eq!(sorted("consume T --from-beginning --max 10"), "0 1 2 3 4 5 6 7 8 9");
     assert_eq!(sorted("consume T --from-beginning --partition 1 --max 5"), "1 3 5 7 9");
     assert_eq!(sorted("consume T --offset 4 --max 2"), "8 9");
-    assert_eq!(sorted("consume T --since 1970-01-01T00:00:06.5Z --max 3"), "7 8 9");
-    let line = "consume T --since 1970-01-01T00:00:06.5Z --partition 0 --max 1";
+    assert_eq!(sorted("consume T --since 1970-01-01T00:00:07.5Z --max 3"), "7 8 9");
+    let line = "consume T --since 1970-01-01T00:00:07.5Z --partition 0 --max 1";
     assert_eq!(sorted(line), "8");
     let stamped = tools.run("consume T --offset 4 --partition 1 --timestamps --max 1").done();
-    assert_eq!(stamped.text(), "CreateTime:9000\t9\n");
+    assert_eq!(stamped.text(), "CreateTime:10000\t9\n");
     tools.run("consume T --offset 6").refused(1, &["no offset 6", "0", "5"]);
     tools.run("consume T --partition 2").refused(1, &["partition 2", "only 2"]);
 }
@@ -386,7 +390,7 @@ fn a_file_of_properties_as_kafkas_tools_take_it_opens_a_broker_with_tls_and_a_pa
         path.to_str().unwrap(),
         "--list",
     ]);
-    assert_eq!(listed.trim(), "t");
+    assert!(listed.lines().any(|line| line == "t"), "{listed}");
 }
 
 #[test]

@@ -3,7 +3,12 @@
 //!
 //! What a start makes of the files of former ones is tested beside the code.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a panic is a test's verdict")]
+#![allow(
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a panic is a test's verdict"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,6 +21,7 @@ use crossbeam_channel::Receiver;
 use dataflows::Epoch;
 use online_recall::config;
 use online_recall::decode::Reason;
+use online_recall::kafka::Access;
 use online_recall::ledger::Binding;
 use online_recall::outside::Told;
 use online_recall::retry::Stop;
@@ -55,11 +61,12 @@ struct Kept {
 }
 
 impl Kept {
-    fn begin(place: &config::DeadLetters, kafka: &ClientConfig) -> Kept {
+    fn begin(place: &config::DeadLetters, servers: &str) -> Kept {
         let (tell, told) = crossbeam_channel::unbounded();
         let stop = Stop::default();
         let start = Start { job: "recall", incarnation: 1, length: 7 };
-        let letters = DeadLetters::new(place, start, kafka, tell, stop.clone()).unwrap();
+        let kafka = Access::to(servers, None).unwrap();
+        let letters = DeadLetters::new(place, start, &kafka, tell, stop.clone()).unwrap();
         Kept { letters, told, stop }
     }
 
@@ -83,9 +90,9 @@ impl Disk {
     fn mount(place: &Path) -> Option<Disk> {
         let at = place.join("disk");
         fs::create_dir(&at).unwrap();
-        let mount =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(&at);
-        let mounted = { mount }.output().is_ok_and(|output| output.status.success());
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(&at);
+        let mounted = mount.output().is_ok_and(|output| output.status.success());
         if !mounted {
             eprintln!("SKIPPED: a full disk cannot be tested here, since mount needs root");
         }
@@ -106,9 +113,8 @@ fn on_a_full_disk_epochs_wait_and_nothing_half_written_is_left() {
     let filler = disk.0.join("filler");
     fs::write(&filler, vec![0; 256 << 10]).unwrap();
     let path = disk.0.join("letters");
-    let kafka = ClientConfig::new();
     let kept =
-        Kept::begin(&config::DeadLetters::Folder(path.to_str().unwrap().to_owned().into()), &kafka);
+        Kept::begin(&config::DeadLetters::Folder(path.to_str().unwrap().to_owned().into()), "");
     kept.keep(1, &[letter("t/0/1", b"small")]);
     let first = kept.heard(1);
     let large: Vec<_> = (0..3).map(|n| letter(&format!("t/0/{n}"), &[b'x'; 120 << 10])).collect();
@@ -182,7 +188,7 @@ fn letters_in_a_topic_have_their_place_as_key_and_what_is_too_large_is_cut() {
     let mut kafka = ClientConfig::new();
     kafka.set("bootstrap.servers", servers::kafka().address());
     topic(&kafka, "letters");
-    let kept = Kept::begin(&to_topic("letters"), &kafka);
+    let kept = Kept::begin(&to_topic("letters"), kafka.get("bootstrap.servers").unwrap());
     kept.keep(1, &[]);
     // The broker takes no message of more than 1 MiB with all that is around it.
     let long = vec![b'x'; 1 << 20];
@@ -201,9 +207,7 @@ fn letters_in_a_topic_have_their_place_as_key_and_what_is_too_large_is_cut() {
 
 #[test]
 fn a_topic_that_is_not_there_is_a_clear_error_with_the_command_that_makes_it() {
-    let mut kafka = ClientConfig::new();
-    kafka.set("bootstrap.servers", servers::kafka().address());
-    let kept = Kept::begin(&to_topic("nowhere"), &kafka);
+    let kept = Kept::begin(&to_topic("nowhere"), &servers::kafka().address());
     kept.keep(1, &[letter("t/0/1", b"a")]);
     let Told::Failed(error) = kept.told.recv().unwrap() else { panic!("it cannot be kept") };
     assert!(error.to_string().contains("topics create nowhere"), "{error}");
@@ -217,9 +221,7 @@ fn while_the_brokers_are_away_epochs_wait_and_then_every_letter_is_there() {
     let mut direct = ClientConfig::new();
     direct.set("bootstrap.servers", server.address());
     topic(&direct, "letters");
-    let mut kafka = ClientConfig::new();
-    kafka.set("bootstrap.servers", proxy.address());
-    let kept = Kept::begin(&to_topic("letters"), &kafka);
+    let kept = Kept::begin(&to_topic("letters"), &proxy.address());
     kept.keep(1, &[letter("t/0/1", b"a")]);
     kept.heard(1);
 
@@ -254,9 +256,7 @@ fn while_the_brokers_are_away_epochs_wait_and_then_every_letter_is_there() {
 #[test]
 fn a_job_that_stops_does_not_wait_for_brokers_that_are_away() {
     let proxy = Proxy::start(0);
-    let mut kafka = ClientConfig::new();
-    kafka.set("bootstrap.servers", proxy.address());
-    let kept = Kept::begin(&to_topic("letters"), &kafka);
+    let kept = Kept::begin(&to_topic("letters"), &proxy.address());
     kept.keep(1, &[letter("t/0/1", b"a")]);
     proxy.until(|counts| counts.unanswered > 0);
     kept.stop.stop();

@@ -24,7 +24,8 @@ fn echo() -> (String, mpsc::Receiver<String>) {
                 let lines = BufReader::new(client.try_clone().unwrap()).lines();
                 for line in lines.map_while(Result::ok) {
                     // Who asked may have been cut off, and the test be over.
-                    if took.send(line.clone()).is_err() || writeln!(client, "{line}").is_err() {
+                    let reply = format!("{line}\n");
+                    if took.send(line).is_err() || client.write_all(reply.as_bytes()).is_err() {
                         break;
                     }
                 }
@@ -43,7 +44,7 @@ impl Client {
     }
 
     fn say(&mut self, line: &str) {
-        writeln!(self.0.get_mut(), "{line}").unwrap();
+        self.0.get_mut().write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
     fn hear(&mut self) -> Result<String, ErrorKind> {

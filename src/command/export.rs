@@ -1,20 +1,106 @@
 //! `export`: everything that stands, as sorted text files.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
+use dataflows::Channel;
+
+use super::{Error, Servers, in_hbase, replay_of};
+use crate::config::{self, Config};
 use crate::hbase::Kind;
+use crate::sink::dead_letters;
 use crate::store::Store;
 use crate::store::rows::{self, List};
-use crate::text;
+use crate::{redis, text};
 
-use super::{Error, Servers};
-
-/// Writes every file of the export of live servers into `out`.
-pub(super) fn live(servers: &Servers, out: &Path) -> Result<(), Error> {
+/// Writes every file of the export of live servers into `out`: what a job has that runs without
+/// `recall`, or sends its dead letters to a topic, and no more.
+pub(super) fn live(servers: &Servers, config: &Config, out: &Path) -> Result<(), Error> {
     fs::create_dir_all(out).map_err(|error| Error::write(out, error))?;
-    let hbase = servers.hbase()?;
+    let mut redis = redis::Client::new(&servers.redis)?;
+    let config::Redis { hot, new, .. } = &servers.redis;
+    let score = |score: f64| score.to_string();
+    write(out, "hot.tsv", |lines| lists(&mut redis, hot.as_str(), score, lines))?;
+    let seconds = |score: f64| text::decimal(score, 3);
+    write(out, "new.tsv", |lines| lists(&mut redis, new.as_str(), seconds, lines))?;
+    match &config.dead_letters {
+        config::DeadLetters::Folder(folder) => {
+            let mut all = Vec::new();
+            for job in [config.job.as_str().to_owned(), replay_of(config)] {
+                kept_letters(servers, folder.as_str().as_ref(), &job, &mut all)?;
+            }
+            write(out, "dead_letters.tsv", |lines| lines.put_sorted(&mut all))?;
+        }
+        config::DeadLetters::Topic(topic) => {
+            log::warn!("dead letters stand in the topic {}, and are not exported", topic.as_str());
+        }
+    }
+    if config.settings.recall {
+        tables(&servers.hbase()?, out)?;
+    }
+    Ok(())
+}
+
+/// Writes the lists of one kind of all channels. Memory is bounded by the longest.
+fn lists(
+    redis: &mut redis::Client,
+    template: &str,
+    score: impl Fn(f64) -> String,
+    lines: &mut Lines<'_>,
+) -> Result<(), Error> {
+    // As the lines are sorted, not by number.
+    let channels = redis.channels(template)?;
+    let channels: BTreeSet<_> = channels.iter().map(Channel::to_string).collect();
+    for channel in channels {
+        let mut list = Vec::new();
+        for (member, stands) in redis.list(&template.replacen("{channel}", &channel, 1))? {
+            let mut line = [channel.as_bytes(), b"\t"].concat();
+            text::escape(&member, &mut line);
+            line.push(b'\t');
+            line.extend_from_slice(score(stands).as_bytes());
+            list.push(line);
+        }
+        lines.put_sorted(&mut list)?;
+    }
+    Ok(())
+}
+
+/// Adds the lines of a job's dead letters up to its mark.
+fn kept_letters(
+    servers: &Servers,
+    folder: &Path,
+    job: &str,
+    all: &mut Vec<Vec<u8>>,
+) -> Result<(), Error> {
+    // The ledger first: what it says is marked is not cut off any more.
+    let Some(rows) = redis::Job::new(&servers.redis, job)?.read()? else { return Ok(()) };
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Read { path, source }
+    };
+    let files = dead_letters::marked(folder, job, rows.letters).map_err(failed(folder))?;
+    let mut there = 0;
+    for (path, length) in files {
+        let file = File::open(&path).map_err(failed(&path))?;
+        for line in BufReader::new(file.take(length)).split(b'\n') {
+            let line = line.map_err(failed(&path))?;
+            there += line.len() as u64 + 1;
+            all.push(line);
+        }
+    }
+    if there < rows.letters {
+        let (folder, marked) = (folder.display(), rows.letters);
+        log::warn!(
+            "dead letters are missing here: job={job} path={folder} length={there} marked={marked}"
+        );
+    }
+    Ok(())
+}
+
+/// Writes the tables of HBase.
+fn tables(hbase: &in_hbase::Hbase, out: &Path) -> Result<(), Error> {
     for (name, kind) in
         [("cb_recall.tsv", Kind::CbRecall), ("history_recall.tsv", Kind::HistoryRecall)]
     {

@@ -28,7 +28,7 @@ use crate::kafka::Code;
 use crate::source::split_timestamp;
 
 /// How much is read at once.
-const BLOCK: usize = 256 << 10;
+const BLOCK_BYTES: usize = 256 << 10;
 
 /// How many blocks are read ahead.
 const AHEAD: usize = 4;
@@ -118,7 +118,7 @@ pub(super) fn produce(args: &cli::Produce) -> Result<(), super::Error> {
     let mut settings = SETTINGS.to_vec();
     settings.push(("compression.type", args.compression.name()));
     let delivered = Arc::new(Delivered::default());
-    let producer = access.producer(&settings, Ear(Arc::clone(&delivered)))?;
+    let producer: BaseProducer<_> = access.producer(&settings, Ear(Arc::clone(&delivered)))?;
     let sending = Sending { producer, delivered, args, lines: 0 };
     let delivered = sending.run()?;
     let seconds = begun.elapsed().as_secs_f64();
@@ -266,8 +266,11 @@ impl Sending<'_> {
     }
 }
 
+/// Whole lines, as they were read; or why no more could be.
+type Block = Result<Vec<u8>, Error>;
+
 /// Starts to read: how many bytes there are, where that is known, and blocks of whole lines.
-fn read(args: &cli::Produce) -> Result<(Option<u64>, Receiver<Result<Vec<u8>, Error>>), Error> {
+fn read(args: &cli::Produce) -> Result<(Option<u64>, Receiver<Block>), Error> {
     let (send, blocks) = bounded(AHEAD);
     let total;
     let body: Box<dyn FnOnce() + Send> = if let Some(folder) = &args.file_names {
@@ -319,11 +322,11 @@ fn file_names(folder: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// Sends what it reads, cut behind newlines.
-fn blocks_of(path: &Path, mut input: impl Read, blocks: &Sender<Result<Vec<u8>, Error>>) {
+fn blocks_of(path: &Path, mut input: impl Read, blocks: &Sender<Block>) {
     let mut block = Vec::new();
     loop {
         let whole = block.len();
-        block.resize(whole + BLOCK, 0);
+        block.resize(whole + BLOCK_BYTES, 0);
         match input.read(&mut block[whole..]) {
             Ok(0) => {
                 block.truncate(whole);
@@ -345,7 +348,7 @@ fn blocks_of(path: &Path, mut input: impl Read, blocks: &Sender<Result<Vec<u8>, 
     }
 }
 
-fn offer(blocks: &Sender<Result<Vec<u8>, Error>>, block: Result<Vec<u8>, Error>) {
+fn offer(blocks: &Sender<Block>, block: Block) {
     if blocks.send(block).is_err() {
         log::debug!("what was read is sent by nobody: sending has ended");
     }

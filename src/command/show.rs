@@ -1,22 +1,20 @@
-//! `show`: what stands in the store, as a table for people or a JSON document for programs.
+//! `show`: what stands outside, as a table for people or a JSON document for programs.
 
-use std::cmp::Reverse;
+mod job;
+
 use std::os::unix::ffi::OsStrExt;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent};
 use dataflows::{Article, Channel, Order};
-use indicatif::HumanCount;
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
-use super::{Error, Place, Settled, date, live};
-use crate::cli::{ShowArticle, ShowChannel, ShowJob, ShowUser, What};
-use crate::decode::Reason;
+use super::{Error, Place, Settled, date, in_hbase};
+use crate::cli::{ShowArticle, ShowChannel, ShowUser, What};
 use crate::hbase::Kind;
-use crate::source::Topic;
 use crate::store::Store;
 use crate::store::rows::{self, List};
-use crate::text;
+use crate::{config, redis, text};
 
 /// How many columns a table takes at most; longer lists go on in the next line.
 const WIDTH: u16 = 100;
@@ -29,59 +27,112 @@ pub(super) fn show(what: &What) -> Result<String, Error> {
         What::Recall(args) => cells(args, Kind::CbRecall),
         What::History(args) => cells(args, Kind::HistoryRecall),
         What::Similar(args) => similar(args),
-        What::Job(args) => job(args),
+        What::Job(args) => job::job(args),
     }
 }
 
 fn hot(args: &ShowChannel) -> Result<String, Error> {
-    let store = Settled::of(&args.view.outside)?.open()?;
-    let scores = by_score(&store, &store.hot, channel(&args.channel)?)?;
+    let settled = Settled::of(&args.view.outside)?;
+    let channel = channel(&args.channel)?;
+    let listed = match &settled.place {
+        Place::Store(dir) => {
+            let store = Store::open(dir)?;
+            by_score(stored(&store, &store.hot, channel, Number::from)?)
+        }
+        Place::Servers(servers) => live(&servers.redis, servers.redis.hot.as_str(), channel)?,
+    };
     if args.view.json {
-        return Ok(document(
-            scores.iter().map(|(article, score)| json!({ "article": article, "score": score })),
-        ));
+        return Ok(scores(&listed));
     }
-    let most = scores.first().map_or(0, |(_, score)| *score).max(1);
+    let most = listed.first().map_or(1.0, |(_, score)| real(score)).max(1.0);
     let mut table = table(["#", "article", "score", ""]);
-    for ((article, score), rank) in scores.iter().zip(1..).take(args.top.get()) {
-        let bar = "█".repeat((*score as u128 * 24 / u128::from(most)) as usize);
+    for ((article, score), rank) in listed.iter().zip(1..).take(args.top.get()) {
+        let bar = "█".repeat((real(score) / most * 24.0) as usize);
         table.add_row([right(rank), right(article), right(score), Cell::new(bar)]);
     }
-    Ok(titled(&format!("hot in channel {}", args.channel), scores.len(), args.top.get(), &table))
+    Ok(titled(&format!("hot in channel {}", args.channel), listed.len(), args.top.get(), &table))
 }
 
 fn new(args: &ShowChannel) -> Result<String, Error> {
-    let store = Settled::of(&args.view.outside)?.open()?;
-    let scores = by_score(&store, &store.new, channel(&args.channel)?)?;
+    let settled = Settled::of(&args.view.outside)?;
+    let channel = channel(&args.channel)?;
+    let listed = match &settled.place {
+        Place::Store(dir) => {
+            let store = Store::open(dir)?;
+            let seconds = |timestamp: u64| match timestamp.is_multiple_of(1000) {
+                true => Number::from(timestamp / 1000),
+                false => number(timestamp as f64 / 1000.0),
+            };
+            by_score(stored(&store, &store.new, channel, seconds)?)
+        }
+        Place::Servers(servers) => live(&servers.redis, servers.redis.new.as_str(), channel)?,
+    };
     if args.view.json {
-        return Ok(document(scores.iter().map(|(article, timestamp)| {
-            let whole = timestamp.is_multiple_of(1000);
-            let seconds =
-                if whole { json!(timestamp / 1000) } else { json!(*timestamp as f64 / 1000.0) };
-            json!({ "article": article, "score": seconds })
-        })));
+        return Ok(scores(&listed));
     }
     let mut table = table(["#", "article", "since"]);
-    for ((article, timestamp), rank) in scores.iter().zip(1..).take(args.top.get()) {
-        table.add_row([right(rank), right(article), Cell::new(date(*timestamp))]);
+    for ((article, seconds), rank) in listed.iter().zip(1..).take(args.top.get()) {
+        // What is before 1970 was written by somebody else.
+        let milliseconds = (real(seconds) * 1000.0).round().max(0.0) as u64;
+        table.add_row([right(rank), right(article), Cell::new(date(milliseconds))]);
     }
-    Ok(titled(&format!("new in channel {}", args.channel), scores.len(), args.top.get(), &table))
+    Ok(titled(&format!("new in channel {}", args.channel), listed.len(), args.top.get(), &table))
 }
 
-/// The articles of a channel in Redis's order: score down, then member up as bytes.
-fn by_score(
+/// An article of a list, and its score.
+type Listed = (String, Number);
+
+/// Sorts as Redis does, turned round: score down, then member up as bytes.
+fn by_score(mut listed: Vec<Listed>) -> Vec<Listed> {
+    let descending = |x: &Number, y: &Number| match (x.as_u64(), y.as_u64()) {
+        (Some(x), Some(y)) => y.cmp(&x),
+        _ => real(y).total_cmp(&real(x)),
+    };
+    listed.sort_by(|(a, x), (b, y)| descending(x, y).then_with(|| a.cmp(b)));
+    listed
+}
+
+/// A list as it stands in the store, in any order.
+fn stored(
     store: &Store,
     scores: &fjall::Keyspace,
     channel: Channel,
-) -> Result<Vec<(String, u64)>, Error> {
+    score: impl Fn(u64) -> Number,
+) -> Result<Vec<Listed>, Error> {
     let prefix = rows::score_prefix(channel);
     let mut found = Vec::new();
-    for score in store.scores(scores, &prefix) {
-        let (key, score) = score?;
-        found.push((key[prefix.len()..].to_owned(), score));
+    for row in store.scores(scores, &prefix) {
+        let (key, stands) = row?;
+        found.push((key[prefix.len()..].to_owned(), score(stands)));
     }
-    found.sort_by(|(a, x), (b, y)| Reverse(x).cmp(&Reverse(y)).then_with(|| a.cmp(b)));
     Ok(found)
+}
+
+/// A list as it stands in Redis.
+fn live(redis: &config::Redis, template: &str, channel: Channel) -> Result<Vec<Listed>, Error> {
+    let key = template.replacen("{channel}", &channel.to_string(), 1);
+    let listed = redis::Client::new(redis)?.list(&key)?.into_iter();
+    let listed = listed
+        .map(|(member, score)| (String::from_utf8_lossy(&member).into_owned(), number(score)));
+    Ok(by_score(listed.collect()))
+}
+
+/// A score as it is written: whole where it has no fraction.
+fn number(score: f64) -> Number {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if score.fract() == 0.0 && score.abs() <= EXACT {
+        return Number::from(score as i64);
+    }
+    // JSON has no infinity, and Redis nothing else that is no number.
+    Number::from_f64(score.clamp(f64::MIN, f64::MAX)).unwrap_or_else(|| Number::from(0))
+}
+
+fn real(score: &Number) -> f64 {
+    score.as_f64().unwrap_or(0.0)
+}
+
+fn scores(listed: &[Listed]) -> String {
+    document(listed.iter().map(|(article, score)| json!({ "article": article, "score": score })))
 }
 
 /// A version of a cell: its channel, its date and its list, read.
@@ -133,8 +184,8 @@ fn stored_cells(store: &Store, kind: Kind, user: &[u8]) -> Result<Vec<Version>, 
     Ok(versions)
 }
 
-fn live_cells(hbase: &live::Hbase, kind: Kind, user: &[u8]) -> Result<Vec<Version>, Error> {
-    let read = |version: live::Version| {
+fn live_cells(hbase: &in_hbase::Hbase, kind: Kind, user: &[u8]) -> Result<Vec<Version>, Error> {
+    let read = |version: in_hbase::Version| {
         let channel = text::channel(&version.channel)?;
         Some((channel, version.timestamp, text::parse_list(&version.list).unwrap_or_default()))
     };
@@ -157,7 +208,7 @@ fn stored_neighbours(store: &Store, article: &str) -> Result<Vec<Neighbour>, Err
     Ok(neighbours)
 }
 
-fn live_neighbours(hbase: &live::Hbase, article: &str) -> Result<Vec<Neighbour>, Error> {
+fn live_neighbours(hbase: &in_hbase::Hbase, article: &str) -> Result<Vec<Neighbour>, Error> {
     let read = |(neighbour, value): (Vec<u8>, Vec<u8>)| {
         let number = text::similar_value(&value)?;
         Some((text::article(&neighbour)?, number, String::from_utf8(value).ok()?))
@@ -191,65 +242,6 @@ fn similar(args: &ShowArticle) -> Result<String, Error> {
     }
     let title = format!("similar to article {article}");
     Ok(titled(&title, neighbours.len(), usize::MAX, &table))
-}
-
-fn job(args: &ShowJob) -> Result<String, Error> {
-    let store = Settled::of(&args.view.outside)?.open()?;
-    let mark = store.mark()?;
-    let files = store.positions()?;
-    let totals = mark.totals;
-    // The name in documents, and for people.
-    let outcomes = [
-        ("hit", "hits", totals.hits),
-        ("other", "other events", totals.others),
-        ("new_article", "new articles", totals.new_articles),
-        ("dead_letter", "dead letters", totals.all_dead_letters()),
-    ];
-    let reasons = Reason::ALL.into_iter().zip(totals.dead_letters);
-    let topic = |topic: &Topic| match topic {
-        Topic::Clicks => "clicks",
-        Topic::Articles => "articles",
-    };
-    if args.view.json {
-        let files = files.iter().map(|(of, path, position)| {
-            json!({
-                "topic": topic(of),
-                "path": String::from_utf8_lossy(path),
-                "lines": position.lines,
-            })
-        });
-        let document = json!({
-            "epoch_mark": mark.epoch.0,
-            "timestamp": mark.time,
-            "records_total": Value::Object(
-                outcomes.iter().map(|(name, _, count)| ((*name).to_owned(), json!(count))).collect()
-            ),
-            "dead_letters_total": Value::Object(
-                reasons.map(|(reason, count)| (reason.name().to_owned(), json!(count))).collect()
-            ),
-            "recalls_total": totals.recalls,
-            "files": files.collect::<Vec<_>>(),
-        });
-        return Ok(format!("{document}\n"));
-    }
-    let mut table = plain();
-    table.add_row([Cell::new("epochs done"), right(mark.epoch)]);
-    if mark.time > 0 {
-        table.add_row([Cell::new("dated until"), right(date(mark.time))]);
-    }
-    table.add_row([Cell::new("records"), right(HumanCount(totals.records()))]);
-    for (_, name, count) in outcomes {
-        table.add_row([Cell::new(format!("  {name}")), right(HumanCount(count))]);
-    }
-    for (reason, count) in reasons.filter(|(_, count)| *count > 0) {
-        table.add_row([Cell::new(format!("    {reason}")), right(HumanCount(count))]);
-    }
-    table.add_row([Cell::new("lists recalled"), right(HumanCount(totals.recalls))]);
-    for (of, path, position) in &files {
-        let file = format!("{} {}", topic(of), path.escape_ascii());
-        table.add_row([Cell::new(file), right(format!("{} lines", HumanCount(position.lines)))]);
-    }
-    Ok(lines(&table))
 }
 
 fn channel(text: &str) -> Result<Channel, Error> {

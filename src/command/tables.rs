@@ -5,7 +5,8 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::{Error, Place, Settled};
+use super::in_hbase::Made;
+use super::{Error, Place, Servers, Settled};
 use crate::cli;
 use crate::ledger;
 use crate::store::{Loaded, Store};
@@ -21,8 +22,8 @@ pub(super) fn create(args: &cli::Create) -> Result<String, Error> {
         Place::Servers(servers) => servers,
     };
     let mut said = String::new();
-    for (table, made, differences) in servers.hbase()?.create_tables()? {
-        let what = if made { "made" } else { "stands already" };
+    for Made { table, is_new, differences } in servers.hbase()?.create_tables()? {
+        let what = if is_new { "made" } else { "stands already" };
         let name = &table.name;
         writeln!(said, "{name}: {what}").expect("a string takes all text");
         for difference in differences {
@@ -38,15 +39,7 @@ pub(super) fn load(args: &cli::Load) -> Result<String, Error> {
     let (similar, history) = (args.similar.as_deref(), args.history.as_deref());
     let loaded = match &settled.place {
         Place::Store(dir) => Store::create(dir)?.load(similar, history)?,
-        Place::Servers(servers) => {
-            let hbase = servers.hbase()?;
-            // Judged whole, united and sorted by a store of its own, before anything is written.
-            let folder = Folder::new()?;
-            let store = Store::create(&folder.0)?;
-            let loaded = store.load(similar, history)?;
-            hbase.load(&store, similar.is_some(), history.is_some())?;
-            loaded
-        }
+        Place::Servers(servers) => load_into(servers, similar, history)?,
     };
     if args.json {
         let document = serde_json::to_string(&loaded).expect("counts are plain");
@@ -54,6 +47,21 @@ pub(super) fn load(args: &cli::Load) -> Result<String, Error> {
     }
     let Loaded { neighbours, versions } = loaded;
     Ok(format!("loaded {neighbours} neighbours and {versions} versions of histories\n"))
+}
+
+/// Loads tables of HBase: all of the files, or nothing.
+pub(super) fn load_into(
+    servers: &Servers,
+    similar: Option<&Path>,
+    history: Option<&Path>,
+) -> Result<Loaded, Error> {
+    let hbase = servers.hbase()?;
+    // Judged whole, united and sorted by a store of its own, before anything is written.
+    let folder = Folder::new()?;
+    let store = Store::create(&folder.0)?;
+    let loaded = store.load(similar, history)?;
+    hbase.load(&store, similar.is_some(), history.is_some())?;
+    Ok(loaded)
 }
 
 /// A folder for the time of a load.

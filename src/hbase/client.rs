@@ -133,8 +133,9 @@ impl Client {
 impl Server {
     fn take_idle(&self) -> Option<Connection> {
         let mut idle = lock(&self.idle);
+        idle.retain(|connection| connection.used.elapsed() < IDLE);
         while let Some(connection) = idle.pop() {
-            if connection.used.elapsed() < IDLE && !wire::lock(&connection.wire).is_closed() {
+            if !wire::lock(&connection.wire).is_closed() {
                 return Some(connection);
             }
         }

@@ -1,7 +1,7 @@
 //! Readings of more than one call: all versions of many cells, all rows of a table.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::calls::{Change, Row, Version};
@@ -20,6 +20,34 @@ const SCANNED: i32 = 200;
 const WORTH: usize = 8;
 
 impl Client {
+    /// The newest version of each of these cells that stands, in the order of the cells.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub fn newest_versions(
+        &self,
+        trying: Trying<'_>,
+        table: &Table,
+        spots: &[Spot],
+        connections: usize,
+    ) -> Result<Vec<Option<Version>>, Ended<Error>> {
+        let rows: BTreeSet<_> = spots.iter().map(|spot| &spot.row).collect();
+        let rows: Vec<_> = rows.into_iter().cloned().collect();
+        let chunks: Vec<_> = rows.chunks(ROWS).collect();
+        let what = format!("reading rows of {}", table.name);
+        let found = spread(&chunks, connections, 1, |rows| {
+            trying.run(&what, |failures| self.rows(table, rows, patience(failures)))
+        })?;
+        let mut standing = HashMap::new();
+        for Row { key, columns } in found.into_iter().flatten() {
+            for (qualifier, version) in columns {
+                standing.insert(Spot { row: key.clone(), qualifier }, version);
+            }
+        }
+        Ok(spots.iter().map(|spot| standing.get(spot).cloned()).collect())
+    }
+
     /// All versions of each of these cells, the newest first, in the order of the cells.
     ///
     /// There is no call that reads several versions of several rows. So the rows are asked together
@@ -36,22 +64,9 @@ impl Client {
         spots: &[Spot],
         connections: usize,
     ) -> Result<Vec<Vec<Version>>, Ended<Error>> {
-        let rows: BTreeSet<_> = spots.iter().map(|spot| &spot.row).collect();
-        let rows: Vec<_> = rows.into_iter().cloned().collect();
-        let chunks: Vec<_> = rows.chunks(ROWS).collect();
-        let what = format!("reading rows of {}", table.name);
-        let found = spread(&chunks, connections, 1, |rows| {
-            trying.run(&what, |failures| self.rows(table, rows, patience(failures)))
-        })?;
-        let stands: HashSet<_> = found
-            .into_iter()
-            .flatten()
-            .flat_map(|Row { key, columns }| {
-                columns.into_iter().map(move |(qualifier, _)| Spot { row: key.clone(), qualifier })
-            })
-            .collect();
+        let newest = self.newest_versions(trying, table, spots, connections)?;
         let (places, standing): (Vec<_>, Vec<_>) =
-            spots.iter().enumerate().filter(|(_, spot)| stands.contains(*spot)).unzip();
+            spots.iter().enumerate().filter(|(nth, _)| newest[*nth].is_some()).unzip();
         let read = self.standing_versions(trying, table, &standing, connections)?;
         let mut all = vec![Vec::new(); spots.len()];
         for (nth, versions) in places.into_iter().zip(read) {

@@ -42,7 +42,7 @@ pub struct Family {
     pub name: &'static str,
     /// How many versions of a cell are kept.
     pub versions: i32,
-    /// For how many seconds they are; [`FOREVER`] for good.
+    /// For how many seconds they are; `FOREVER` for good.
     pub seconds: i32,
 }
 

@@ -348,6 +348,7 @@ mod tests {
     use crossbeam_channel::{Sender, unbounded};
 
     use super::*;
+    use crate::health::Health;
     use crate::retry::Stop;
 
     /// Tells at the very end what became of a binding: when nobody else has anything to say any more.
@@ -401,8 +402,12 @@ mod tests {
             share.send(Share { epoch: Epoch(1), part: counted }).unwrap();
             share.send(Share { epoch: Epoch(1), part: Part::Recalled(Vec::new()) }).unwrap();
             drop((cut, share));
-            let failure =
-                Failure { first: Mutex::new(None), feed: Arc::clone(&feed), stop: Stop::default() };
+            let failure = Failure {
+                first: Mutex::new(None),
+                health: Health::default(),
+                feed: Arc::clone(&feed),
+                stop: Stop::default(),
+            };
             let committer = Committer {
                 outside: Late { cuts: cuts.clone(), shares: shares.clone(), tell },
                 feed,

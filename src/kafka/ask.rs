@@ -9,6 +9,7 @@ use rdkafka::metadata::MetadataTopic;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::error::passes;
+use super::native::topic_ids;
 use super::{Code, Consumer, Error, Partition, list};
 
 /// How long an answer is waited for.
@@ -53,6 +54,19 @@ impl Consumer {
             }
             Some((_, Some(code))) => Err(self.failed(attempt, KafkaError::MetadataFetch(code))),
         }
+    }
+
+    /// The ids of topics, in their order: another topic of the same name has another. 0 where the
+    /// servers give topics none.
+    ///
+    /// # Errors
+    ///
+    /// If one is missing, or nobody answers.
+    pub fn topic_ids(&self, topics: &[&str]) -> Result<Vec<u128>, Error> {
+        let failed = |code| self.failed("ask for the topics", KafkaError::MetadataFetch(code));
+        let found = topic_ids(self, topics, PATIENCE).map_err(failed)?;
+        let of = |topic: &&str| found.get(*topic).copied().ok_or(Code::UnknownTopicOrPartition);
+        topics.iter().map(of).collect::<Result<_, _>>().map_err(failed)
     }
 
     /// Calls this with every topic there is.

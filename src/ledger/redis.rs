@@ -8,7 +8,7 @@
 //!
 //! Every writing carries the token, and the last binding and mark as this process knows them, and is
 //! refused unless exactly these stand there (*fenced*); so repeating one is harmless. Once a second at
-//! least the thread asks whether its token stands, which lets the [`Fence`] pass; then it writes the
+//! least the thread asks whether its token stands, which lets the [`Fence`](super::Fence) pass; then it writes the
 //! freshness too. Once a minute it compares all key marks with what the ledger knows of them.
 
 mod error;
@@ -26,6 +26,7 @@ use super::kept::Kept;
 use super::recover;
 use crate::outside::Done;
 use crate::redis::KeyMark;
+use crate::retry::Stop;
 
 pub use error::{Error, Then};
 pub use start::{Again, Found, Opened, Vacant, open, reached_by, reset};
@@ -49,9 +50,10 @@ impl Freshness {
 
 /// The ledger in Redis. Calls do not wait; what became of them is told.
 ///
-/// When it is dropped, what was called for before is still written, unless the job stops.
+/// Dropping it stops the job: what was called for and not told may be written, or not.
 pub struct Redis {
     calls: Sender<Call>,
+    stop: Stop,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -104,6 +106,8 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
+        // It may be waiting for a server that is away, with nothing left to write.
+        self.stop.stop();
         // Others may hold where to send doubts: the end is a call, not the end of calls.
         send(&self.calls, Call::End);
         if let Some(writer) = self.writer.take()

@@ -130,7 +130,7 @@ impl Client {
         }
         let mut elsewhere = Vec::new();
         for (node, all) in sent_to {
-            let mut broken = None;
+            let (mut broken, mut leaves) = (None, false);
             for sent in all {
                 let answer = match &broken {
                     Some(error) => Err(Error::clone(error)),
@@ -139,13 +139,21 @@ impl Client {
                 if let Err(error @ (Error::Unanswered { .. } | Error::Garbled { .. })) = &answer {
                     broken.get_or_insert_with(|| error.clone());
                 }
+                // Another may be master now, by another address or behind the same name.
+                leaves |= matches!(
+                    &answer,
+                    Err(Error::Refused {
+                        refusal: Refusal::ReadOnly | Refusal::ClusterDown | Refusal::MasterDown,
+                        ..
+                    })
+                );
                 let nth = sent.nth;
                 match self.judge(&node, &commands[nth], sent, answer) {
                     Ok(sent) => elsewhere.push(sent),
                     Err(answer) => answers[nth] = Some(answer),
                 }
             }
-            if broken.is_some() {
+            if broken.is_some() || leaves {
                 self.give_up(&node);
             }
         }
@@ -209,11 +217,6 @@ impl Client {
                     slots.insert(command.slot(), to.clone());
                 }
                 Ok(Sent { to: Some((to, asking)), ..sent })
-            }
-            (Refusal::ReadOnly | Refusal::ClusterDown | Refusal::MasterDown, _) => {
-                // Another may be master now, by another address or behind the same name.
-                self.give_up(node);
-                Err(answer)
             }
             _ => Err(answer),
         }

@@ -1,6 +1,6 @@
 //! What a job keeps in Redis: its ledger, and its key marks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dataflows::Epoch;
@@ -20,9 +20,6 @@ static RESET: Script = script!("reset.lua");
 
 /// How long a job counts as running after its last sign of life.
 const RUNNING: Duration = Duration::from_secs(10);
-
-/// How many keys of a database are looked at in one go, so that nobody else waits long.
-const SCANNED: usize = 2000;
 
 /// A job's ledger and key marks, as one thread reads and writes them.
 pub struct Job {
@@ -198,22 +195,12 @@ impl Job {
     ///
     /// If Redis fails, or one is damaged.
     pub fn all_key_marks(&mut self) -> Result<BTreeMap<String, KeyMark>, Error> {
-        let mut found = Vec::new();
-        for node in self.client.masters()? {
-            let mut cursor = 0u64;
-            loop {
-                let mut scan = ::redis::cmd("SCAN");
-                scan.arg(cursor).arg("MATCH").arg(all_key_marks(&self.name));
-                scan.arg("COUNT").arg(SCANNED);
-                let (next, some): (u64, Vec<String>) = read(self.client.ask_node(&node, &scan)?)?;
-                let keys = some.iter().filter_map(|mark| of_key_mark(&self.name, mark));
-                found.extend(keys.map(str::to_owned));
-                cursor = next;
-                if cursor == 0 {
-                    break;
-                }
-            }
-        }
+        let found = self.client.scan(&all_key_marks(&self.name))?;
+        let found: BTreeSet<_> = found
+            .iter()
+            .filter_map(|mark| of_key_mark(&self.name, std::str::from_utf8(mark).ok()?))
+            .map(str::to_owned)
+            .collect();
         let marks = self.key_marks_of(found.iter().map(String::as_str))?;
         // What went away since it was found is not there.
         Ok(found.into_iter().zip(marks).filter_map(|(key, mark)| Some((key, mark?))).collect())
@@ -294,6 +281,17 @@ impl Job {
     pub fn is_running(&mut self) -> Result<bool, Error> {
         let exists = Command::new("EXISTS", &self.keys.running);
         read(self.client.ask(&exists)?)
+    }
+
+    /// The time up to which all is visible, in milliseconds since 1970, as the job has said last; nothing
+    /// where it never did.
+    ///
+    /// # Errors
+    ///
+    /// If Redis fails.
+    pub fn freshness(&mut self) -> Result<Option<u64>, Error> {
+        let get = Command::new("GET", &self.keys.freshness);
+        read(self.client.ask(&get)?)
     }
 
     fn damaged(&self, what: String) -> Error {

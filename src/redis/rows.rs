@@ -182,15 +182,6 @@ pub(super) fn text(what: Option<impl ToString>) -> String {
     what.map(|what| what.to_string()).unwrap_or_default()
 }
 
-/// A score of a new article: seconds, from milliseconds, exactly.
-pub(super) fn seconds(milliseconds: u64) -> String {
-    let (whole, rest) = (milliseconds / 1000, milliseconds % 1000);
-    match rest {
-        0 => whole.to_string(),
-        rest => format!("{whole}.{rest:03}").trim_end_matches('0').to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,19 +220,6 @@ mod tests {
         }
         for unknown in [&b"tokens"[..], b"", b"binding x", b"x t/0", b"key \xff"] {
             assert_eq!(Field::parse(unknown), None);
-        }
-    }
-
-    #[test]
-    fn milliseconds_become_seconds_without_a_digit_lost_or_added() {
-        for (milliseconds, seconds_of_it) in [
-            (1_554_891_332_500, "1554891332.5"),
-            (1_554_891_332_000, "1554891332"),
-            (1_554_891_332_050, "1554891332.05"),
-            (7, "0.007"),
-            (0, "0"),
-        ] {
-            assert_eq!(seconds(milliseconds), seconds_of_it);
         }
     }
 }

@@ -5,8 +5,8 @@
 --       then number, article, number, article, ...
 -- Answers 1 where it was applied, else the key mark that stands, '' for none.
 --
--- Two calls for all articles: a call each costs Redis twice as much, and one command an article in its
--- append-only file and to its replicas.
+-- Two calls for all articles: a call each costs Redis up to twice as much, and is a command each in its
+-- append-only file and for its replicas.
 for i, right in ipairs({ 'zset', 'string' }) do
     local kind = redis.call('TYPE', KEYS[i]).ok
     if kind ~= right and kind ~= 'none' then

@@ -8,6 +8,7 @@ use super::command::{Command, Script, script};
 use super::error::Error;
 use super::names::key_mark;
 use super::rows::{self, KeyMark};
+use crate::text::seconds;
 
 static SCORE: Script = script!("score.lua");
 
@@ -44,7 +45,7 @@ pub fn prepare(job: &str, part: &Part<'_>) -> Command {
         if part.adds {
             command.arg(*number);
         } else {
-            command.arg(rows::seconds(*number));
+            command.arg(seconds(*number));
         }
         command.arg(article.0);
     }

@@ -17,16 +17,16 @@ mod files;
 mod topic;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::Epoch;
-use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 
 use super::DeadLetter;
 use crate::config;
+use crate::kafka::{self, Access};
 use crate::ledger::Binding;
 use crate::outside::Told;
 use crate::retry::{Ended, Fault, Faulty, Stop};
@@ -86,6 +86,9 @@ pub enum Error {
         /// The topic.
         topic: String,
     },
+    /// Kafka's client cannot be made.
+    #[error(transparent)]
+    Client(#[from] kafka::Error),
     /// They cannot be sent, or may not have been: sent again, a letter may stand there twice.
     #[error("cannot send dead letters to the topic {topic}")]
     Send {
@@ -106,11 +109,8 @@ impl Faulty for Error {
     fn fault(&self) -> Fault {
         match self {
             Error::Write { .. } | Error::Stopped => Fault::Retry,
-            Error::Send {
-                source: KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_),
-                ..
-            } => Fault::Fatal,
             Error::Send { .. } => Fault::Unknown,
+            Error::Client(error) => error.fault(),
             _ => Fault::Fatal,
         }
     }
@@ -119,6 +119,20 @@ impl Faulty for Error {
 enum Target {
     Files(Files),
     Topic(Topic),
+}
+
+/// The files of a job's dead letters in a folder, in the order in which they were written, each with
+/// how many bytes of it count at most: what lies behind is of epochs that are not marked. `length` is
+/// what the mark keeps. No folder holds no files.
+///
+/// # Errors
+///
+/// If the folder cannot be looked into.
+pub fn marked(folder: &Path, job: &str, length: u64) -> io::Result<Vec<(PathBuf, u64)>> {
+    match files::marked(folder, job, length) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        found => found,
+    }
 }
 
 impl DeadLetters {
@@ -134,7 +148,7 @@ impl DeadLetters {
     pub fn new(
         place: &config::DeadLetters,
         start: Start<'_>,
-        kafka: &ClientConfig,
+        kafka: &Access,
         told: Sender<Told>,
         stop: Stop,
     ) -> Result<DeadLetters, Error> {

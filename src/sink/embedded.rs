@@ -16,6 +16,7 @@ use super::{DeadLetter, Scores};
 use crate::failpoint;
 use crate::ledger::Binding;
 use crate::outside::{Done, Outside, Told};
+use crate::source::Group;
 use crate::store::rows::{self, List, Replay, Version};
 use crate::store::{Error, Store};
 
@@ -26,6 +27,8 @@ pub struct Embedded {
     told: Sender<Told>,
     waiting: BTreeMap<Epoch, Effects>,
     scores: Written,
+    /// Whom lag tools ask how far the mark has come; none where the source is no topic.
+    group: Option<Group>,
 }
 
 /// What an epoch does.
@@ -37,16 +40,26 @@ struct Effects {
 }
 
 impl Embedded {
-    /// Writes the epochs of a replay at `time`, and tells what became of them.
+    /// Writes the epochs of a replay at `time`, or of a job that is dated by the clock, and tells what
+    /// became of them.
     ///
     /// # Errors
     ///
     /// If the store cannot be read.
-    pub fn new(store: Arc<Store>, time: u64, told: Sender<Told>) -> Result<Embedded, Error> {
+    pub fn new(
+        store: Arc<Store>,
+        time: Option<u64>,
+        told: Sender<Told>,
+    ) -> Result<Embedded, Error> {
         let mut replay = store.replay()?;
-        replay.time = replay.time.max(time);
+        replay.time = replay.time.max(time.unwrap_or(0));
         let (waiting, scores) = (BTreeMap::new(), Written::default());
-        Ok(Embedded { store, replay, told, waiting, scores })
+        Ok(Embedded { store, replay, told, waiting, scores, group: None })
+    }
+
+    /// Tells a group, too, how far the mark has come.
+    pub fn telling(self, group: Group) -> Embedded {
+        Embedded { group: Some(group), ..self }
     }
 
     fn effects(&mut self, binding: &Binding) -> &mut Effects {
@@ -160,6 +173,12 @@ impl Outside for Embedded {
             Err(error) => Told::Failed(error.into()),
         };
         self.tell(told);
+    }
+
+    fn marked(&mut self, binding: &Binding) {
+        if let Some(group) = &self.group {
+            group.tell(&binding.ranges);
+        }
     }
 }
 

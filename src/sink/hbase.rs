@@ -187,7 +187,9 @@ impl Order {
     fn go_on(&mut self) {
         let now = Instant::now();
         let mut free = Vec::new();
-        while let Some((_, cells)) = self.resting.pop_front_if(|(until, _)| *until <= now) {
+        while self.resting.front().is_some_and(|(until, _)| *until <= now)
+            && let Some((_, cells)) = self.resting.pop_front()
+        {
             free.extend(cells.iter().filter_map(|cell| self.cells.end(cell)));
         }
         self.send(free);
@@ -219,7 +221,8 @@ impl Order {
     }
 
     fn tell_done(&mut self) {
-        while let Some((epoch, _)) = self.open.pop_front_if(|(_, missing)| *missing == 0) {
+        while let Some((epoch, 0)) = self.open.front().copied() {
+            self.open.pop_front();
             self.tell(Told::Recalled(epoch));
         }
     }

@@ -43,8 +43,9 @@ pub struct Begin {
 
 /// Writes scores into Redis. Calls do not wait; what became of them is told.
 ///
-/// When it is dropped, what was called for before is still written, unless the job stops.
+/// Dropping it stops the job: what was called for and not told may be written, or not.
 pub struct Redis {
+    stop: Stop,
     calls: Option<Sender<(Arc<Binding>, Scores)>>,
     owner: Option<JoinHandle<()>>,
 }
@@ -79,7 +80,7 @@ impl Redis {
             epochs: BTreeMap::new(),
             bound: bound.into_iter().map(|dated| (dated.epoch, dated.time)).collect(),
             told,
-            stop,
+            stop: stop.clone(),
             doubts,
         };
         for (name, last) in keys {
@@ -91,7 +92,7 @@ impl Redis {
             .name("scores".to_owned())
             .spawn(move || owner.run(&asked))
             .expect("the system has room for a thread");
-        Ok(Redis { calls: Some(calls), owner: Some(owner) })
+        Ok(Redis { stop, calls: Some(calls), owner: Some(owner) })
     }
 
     /// Adds to hot scores and sets new ones; told as `Scored`.
@@ -106,6 +107,8 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
+        // It may be waiting for a server that is away.
+        self.stop.stop();
         drop(self.calls.take());
         if let Some(owner) = self.owner.take()
             && owner.join().is_err()
@@ -229,7 +232,7 @@ impl Owner {
             return Ok(());
         }
         let stop = self.stop.clone();
-        persist(&stop, Peer::Redis, "to write scores", |_| self.attempt())
+        persist(&stop, Peer::Redis, "writing scores", |_| self.attempt())
     }
 
     fn attempt(&mut self) -> Result<(), redis::Error> {
@@ -286,11 +289,12 @@ impl Key {
     /// Drops what is applied from the queue, and says of which epochs that was the last part.
     fn pass_what_is_applied(&mut self, mut applied: impl FnMut(Epoch)) {
         let Some(last) = self.last else { return };
-        let is_applied = |change: &mut Change| {
+        let is_applied = |change: &Change| {
             let epoch = change.epoch.epoch;
             epoch < last.last.epoch || (epoch == last.last.epoch && last.through.is_none())
         };
-        while let Some(change) = self.waiting.pop_front_if(is_applied) {
+        while self.waiting.front().is_some_and(is_applied) {
+            let change = self.waiting.pop_front().expect("it was just looked at");
             applied(change.epoch.epoch);
         }
     }

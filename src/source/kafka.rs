@@ -15,9 +15,10 @@
 //! - The range of an epoch ends after its last record, and begins where the one before ended: offsets
 //!   between them hold no records (of a transaction, or gone and passed over).
 //! - Read again, a range is whole when its last record, one beyond, or the partition's end behind it is
-//!   seen; and its last record must be the same. The checksum of the last record stands in the ledger:
-//!   so a topic that was made anew is told from the one that was read, at a start and whenever a
-//!   partition fails, a topic was missing, or ends before what was read.
+//!   seen; and its last record must be the same. A checksum of the last record and of the topic's id
+//!   stands in the ledger: so a topic that was made anew is told from the one that was read. It is looked
+//!   for at a start, when a partition fails or ends before what was read, and each second by its id;
+//!   what is read of another topic before that is noticed fails at the next start.
 //! - A partition that the ledger does not know, also one that is added later, is read from its beginning.
 
 mod bound;
@@ -113,7 +114,7 @@ impl Kafka {
                 ranges.any(|range| range.partition == name)
             };
             if is_read(topic, &partition) || is_bound() {
-                parts.push(Part::new(topic, partition, offset, *mark));
+                parts.push(Part::new(topic, (partition, 0), offset, *mark));
             } else {
                 log::warn!("the ledger knows a partition that is not read any more: {partition}");
             }
@@ -121,7 +122,8 @@ impl Kafka {
         // 2. What it does not know begins at its beginning, or where it was bound first.
         for range in bound.iter().flat_map(|binding| &binding.ranges) {
             if !parts.iter().any(|part| part.name() == range.partition) {
-                parts.push(Part::new(range.topic, parse(&range.partition)?, range.from, 0));
+                let partition = parse(&range.partition)?;
+                parts.push(Part::new(range.topic, (partition, 0), range.from, 0));
             }
         }
         for (topic, name) in &topics {
@@ -131,7 +133,7 @@ impl Kafka {
                 new.retain(|it| !parts.iter().any(|part| part.partition == *it));
                 ask.offsets(At::Beginning, &new)
             })?;
-            parts.extend(new.into_iter().map(|(it, from)| Part::new(*topic, it, from, 0)));
+            parts.extend(new.into_iter().map(|(it, from)| Part::new(*topic, (it, 0), from, 0)));
         }
         parts.sort_by_key(Part::ordinal);
         // 3. All of it is there.

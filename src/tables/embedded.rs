@@ -8,52 +8,52 @@ use super::{TIME_TO_LIVE, Tables};
 use crate::sink::Failed;
 use crate::store::rows::{self, List, Version};
 use crate::store::{Error, Store};
-use crate::text;
+use crate::{ledger, text};
 
-/// Reads tables from the store, as of TIME.
+/// Reads tables from the store, as of TIME or of now.
 pub struct Embedded {
     store: Arc<Store>,
-    time: u64,
+    time: Option<u64>,
 }
 
 impl Embedded {
-    /// Reads what counts at `time`, in milliseconds since 1970.
-    pub fn new(store: Arc<Store>, time: u64) -> Embedded {
+    /// Reads what counts at `time`, in milliseconds since 1970, or whenever it is read.
+    pub fn new(store: Arc<Store>, time: Option<u64>) -> Embedded {
         Embedded { store, time }
     }
 
-    fn read(&self, Ask { cell, ticket }: Ask) -> Result<History, Error> {
+    fn read(&self, Ask { cell, ticket }: Ask, time: u64) -> Result<History, Error> {
         let mut history = History::of_nothing(ticket);
         let Cell { user, channel } = &cell;
         let mut key = rows::cell(user, *channel, 0);
         // The versions of a cell are numbered without a gap, and to look for one that does not stand
         // costs less than to look for all that do.
         while let Some(version) = self.store.version(&key)? {
-            self.count(&key, version, &mut history.articles);
+            count(&key, version, time, &mut history.articles);
             history.versions += 1;
             rows::set_version(&mut key, history.versions);
         }
         Ok(history)
     }
+}
 
-    /// Adds what a version counts for; versions of the future count.
-    fn count(&self, key: &[u8], version: Version, articles: &mut Vec<Article>) {
-        if self.time.saturating_sub(version.timestamp) >= TIME_TO_LIVE {
-            return;
-        }
-        match version.list {
-            List::Recalled(list) => articles.extend(list),
-            List::Loaded(text) => match text::parse_list(&text) {
-                Some(list) => articles.extend(list),
-                None => log::warn!(
-                    "a version of history_recall is no list and counts as empty: row={} timestamp={} list={}",
-                    key.escape_ascii(),
-                    version.timestamp,
-                    text.escape_ascii()
-                ),
-            },
-            List::Mailbox(_) => {}
-        }
+/// Adds what a version counts for at a time; versions of the future count.
+fn count(key: &[u8], version: Version, time: u64, articles: &mut Vec<Article>) {
+    if time.saturating_sub(version.timestamp) >= TIME_TO_LIVE {
+        return;
+    }
+    match version.list {
+        List::Recalled(list) => articles.extend(list),
+        List::Loaded(text) => match text::parse_list(&text) {
+            Some(list) => articles.extend(list),
+            None => log::warn!(
+                "a version of history_recall is no list and counts as empty: row={} timestamp={} list={}",
+                key.escape_ascii(),
+                version.timestamp,
+                text.escape_ascii()
+            ),
+        },
+        List::Mailbox(_) => {}
     }
 }
 
@@ -74,6 +74,7 @@ impl Tables for Embedded {
     }
 
     fn history(&self, asks: Vec<Ask>) -> Result<Vec<History>, Failed> {
-        asks.into_iter().map(|ask| self.read(ask).map_err(Failed::from)).collect()
+        let time = self.time.unwrap_or_else(ledger::now);
+        asks.into_iter().map(|ask| self.read(ask, time).map_err(Failed::from)).collect()
     }
 }

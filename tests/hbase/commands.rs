@@ -7,18 +7,22 @@ use online_recall::hbase::Spot;
 use online_recall::ledger::now;
 use serde_json::json;
 use testing::place::Place;
-use testing::servers::hbase;
+use testing::servers::{hbase, redis};
 
 use super::site::{Site, cell};
 
 /// A folder with a configuration that names the tables of a site.
-fn place(site: &Site) -> Place {
+pub fn place(site: &Site, server: &str) -> Place {
     let place = Place::empty();
     let names = &site.names;
     let text = format!(
         "[hbase]\nthrift = [\"{}\"]\ntables = {{ similar = \"{}\", cb_recall = \"{}\", \
-         history_recall = \"{}\" }}\n[redis]\nurl = \"redis://127.0.0.1:1/0\"\n",
-        site.server, names.similar, names.cb_recall, names.history_recall
+         history_recall = \"{}\" }}\n[redis]\nurl = \"redis://{}/0\"\n",
+        server,
+        names.similar,
+        names.cb_recall,
+        names.history_recall,
+        redis().address()
     );
     place.write("job.toml", text);
     place
@@ -27,7 +31,7 @@ fn place(site: &Site) -> Place {
 #[test]
 fn tables_are_made_as_the_site_has_them_and_again_changes_nothing() {
     let site = Site::without_tables(hbase(), "by_command");
-    let place = place(&site);
+    let place = place(&site, &site.server);
     let refused = place.run("show recall 2 --config job.toml");
     refused.refused(1, &[&site.mailbox.shell_create(), "tables create"]);
     let made = place.run("tables create --config job.toml").done();
@@ -47,7 +51,7 @@ fn tables_are_made_as_the_site_has_them_and_again_changes_nothing() {
 #[test]
 fn what_is_loaded_is_what_export_writes() {
     let site = Site::new("round_trip");
-    let place = place(&site);
+    let place = place(&site, &site.server);
     let now = now();
     // Sorted as the lines are, not as the users: a backslash stands before letters.
     let users = ["2", "20", "A", "\\\\x", "\\n", "\\x01", "a b", "ü"];
@@ -85,7 +89,7 @@ fn what_is_loaded_is_what_export_writes() {
 #[test]
 fn a_bad_line_refuses_the_file_and_nothing_is_written() {
     let site = Site::new("bad_line");
-    let place = place(&site);
+    let place = place(&site, &site.server);
     place.write("similar.tsv", "1\t2\t0.5\n");
     place.write("bad.tsv", "1\t2\t0.5\n3\t4\tnan\n");
     place.write("history.tsv", "2\t18\t1\t[1]\n2\tx\t1\t[1]\n");
@@ -99,7 +103,7 @@ fn a_bad_line_refuses_the_file_and_nothing_is_written() {
 #[test]
 fn a_later_load_replaces_the_rows_that_it_names() {
     let site = Site::new("replaced");
-    let place = place(&site);
+    let place = place(&site, &site.server);
     let now = now();
     place.write("similar.tsv", "1\t2\t0.5\n1\t3\t0.6\n2\t9\t0.1\n");
     place.write("history.tsv", format!("2\t18\t{now}\t[1]\n2\t0\t{now}\t[2]\n3\t18\t{now}\t[3]\n"));
@@ -130,7 +134,7 @@ fn a_later_load_replaces_the_rows_that_it_names() {
 #[test]
 fn show_and_export_give_every_version_of_every_cell() {
     let site = Site::new("shown");
-    let place = place(&site);
+    let place = place(&site, &site.server);
     let user = cell("2", 18);
     let before = now();
     for list in ["[116644, 18577]", "[5]"] {

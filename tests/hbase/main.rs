@@ -14,3 +14,4 @@ mod faults;
 mod reading;
 mod recalls;
 mod site;
+mod tls;

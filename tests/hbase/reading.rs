@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dataflows::{Article, Ask, Epoch, History, Ticket};
-use hbase_thrift::hbase::{ColumnDescriptor, HbaseSyncClient, THbaseSyncClient};
+use hbase_thrift::hbase::{ColumnDescriptor, THbaseSyncClient};
 use online_recall::hbase::{Change, Kind, Spot, Table, Trying, patience};
 use online_recall::ledger::now;
 use online_recall::tables::Tables;
-use thrift::protocol::{TBinaryInputProtocol, TBinaryOutputProtocol};
-use thrift::transport::{TBufferedReadTransport, TBufferedWriteTransport, TIoChannel, TTcpChannel};
 
 use super::site::{Site, cell, client, text};
 
@@ -67,13 +65,8 @@ fn versions_count_for_90_days_and_those_of_the_future_count() {
         bloom_filter_type: Some("ROW".into()),
         ..ColumnDescriptor::default()
     };
-    let mut channel = TTcpChannel::new();
-    channel.open(&keeps.server).unwrap();
-    let (read, write) = channel.split().unwrap();
-    let read = TBinaryInputProtocol::new(TBufferedReadTransport::new(read), true);
-    let write = TBinaryOutputProtocol::new(TBufferedWriteTransport::new(write), true);
     let name = keeps.history.name.clone().into_bytes();
-    HbaseSyncClient::new(read, write).create_table(name, vec![family]).unwrap();
+    keeps.thrift().create_table(name, vec![family]).unwrap();
 
     for site in [forgets, keeps] {
         let now = now();

@@ -1,7 +1,8 @@
 //! Receipt and mailbox.
 
+use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use online_recall::ledger::{Fence, now};
 use online_recall::outside::Told;
@@ -42,10 +43,10 @@ fn lists_of_one_cell_follow_each_other_with_dates_of_their_own_whatever_others_d
     for epoch in 1..=30 {
         let mut recalls = vec![recall("0", 18, &[epoch])];
         expected[0].push(text(&[epoch]));
-        for user in 1..40 {
+        for (user, expected) in expected.iter_mut().enumerate().skip(1) {
             if random.percent(30) {
                 recalls.push(recall(&user.to_string(), 18, &[epoch, -epoch]));
-                expected[user].push(text(&[epoch, -epoch]));
+                expected.push(text(&[epoch, -epoch]));
             }
         }
         sink.recalls(&site.binding(epoch.cast_unsigned(), time + epoch.cast_unsigned()), &recalls);
@@ -187,14 +188,36 @@ fn a_second_run_sends_of_what_stands_only_what_is_not_in_the_mailbox() {
 }
 
 #[test]
-fn while_no_token_is_confirmed_nothing_is_sent() {
+fn nothing_is_sent_before_a_token_is_confirmed() {
     let site = Site::new("fenced");
     let fence = Arc::new(Fence::default());
-    let mut sink = Sink::behind(&site.client, 0, &fence);
-    sink.recalls(&site.binding(1, now()), &[recall("2", 18, &[1])]);
-    sink.stop.stop();
-    assert!(matches!(sink.told.recv().unwrap(), Told::Stopped));
+    let mut fenced = Sink::behind(&site.client, 0, &fence);
+    let time = now();
+    fenced.recalls(&site.binding(1, time), &[recall("2", 18, &[1])]);
+    // Meanwhile another one, whose token stands, does much.
+    let mut free = Sink::start(&site.client, 0);
+    for epoch in 1..=20 {
+        free.recalls(&site.binding(epoch, time + epoch), &[recall("3", 18, &[1])]);
+        free.recalled(epoch);
+    }
     assert!(site.mailed(&cell("2", 18)).is_empty());
+    assert!(site.versions(&site.history, &cell("2", 18)).is_empty());
+    fence.confirm(Instant::now());
+    fenced.recalled(1);
+    assert_eq!(site.mailed(&cell("2", 18)), [text(&[1])]);
+}
+
+#[test]
+fn a_job_that_stops_waits_for_no_token_and_no_server() {
+    let site = Site::new("stopped");
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut fenced = Sink::behind(&site.client, 0, &Arc::default());
+    let mut waiting = Sink::start(&client(&[&gone]), 0);
+    for sink in [&mut fenced, &mut waiting] {
+        sink.recalls(&site.binding(1, now()), &[recall("2", 18, &[1])]);
+        sink.stop.stop();
+        assert!(matches!(sink.told.recv().unwrap(), Told::Stopped));
+    }
     assert!(site.versions(&site.history, &cell("2", 18)).is_empty());
 }
 

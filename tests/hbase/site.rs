@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use dataflows::{Article, Cell, Channel, Epoch, Recall, Settings, User};
+use hbase_thrift::hbase::{HbaseSyncClient, THbaseSyncClient};
 use online_recall::config::{self, Address};
 use online_recall::hbase::{Change, Client, Kind, Spot, Table, Trying, Version, list, patience};
 use online_recall::ledger::{Binding, Fence, Names};
@@ -12,6 +13,8 @@ use online_recall::outside::Told;
 use online_recall::retry::Stop;
 use online_recall::{sink, tables};
 use testing::servers::{Server, hbase};
+use thrift::protocol::{TBinaryInputProtocol, TBinaryOutputProtocol};
+use thrift::transport::{TBufferedReadTransport, TBufferedWriteTransport, TIoChannel, TTcpChannel};
 
 /// Tables of a test's own.
 pub struct Site {
@@ -76,6 +79,16 @@ impl Site {
             history: Table::new(Kind::HistoryRecall, &names.history_recall),
             names: Arc::new(names),
         }
+    }
+
+    /// The crate's own client, for what the program never does.
+    pub fn thrift(&self) -> impl THbaseSyncClient + use<> {
+        let mut channel = TTcpChannel::new();
+        channel.open(&self.server).unwrap();
+        let (read, write) = channel.split().unwrap();
+        let read = TBinaryInputProtocol::new(TBufferedReadTransport::new(read), true);
+        let write = TBinaryOutputProtocol::new(TBufferedWriteTransport::new(write), true);
+        HbaseSyncClient::new(read, write)
     }
 
     /// Puts a version of a cell, at a date or now.
@@ -169,10 +182,9 @@ impl Sink {
     /// Waits until this epoch is told to be recalled, as the next one.
     #[track_caller]
     pub fn recalled(&self, epoch: u64) {
-        match self.told.recv().unwrap() {
-            Told::Recalled(told) => assert_eq!(told, Epoch(epoch)),
-            other => panic!("epoch {epoch} is not recalled: {other:?}"),
-        }
+        let told = self.told.recv().unwrap();
+        let recalled = matches!(told, Told::Recalled(told) if told == Epoch(epoch));
+        assert!(recalled, "epoch {epoch} is not recalled: {told:?}");
     }
 }
 

@@ -103,3 +103,19 @@ fn a_broker_that_dies_or_stands_still_costs_no_record_and_none_twice() {
         assert_eq!(numbers(&run.finish(read)), (0..sent).collect());
     });
 }
+
+#[test]
+fn a_source_ends_though_its_broker_is_away() {
+    let broker = Server::start("kafka", &[]);
+    let topics = Topics::make(&broker.address(), 2, 1);
+    let run = Run::start(&settled(&topics, &[]));
+    let producer = topics.producer(&[]);
+    producer.send(&topics.clicks, 0, Some(b"0"), None);
+    producer.flush();
+    run.read(1);
+    run.tell_group();
+    broker.stand_still("broker");
+    run.feed.finish();
+    assert_eq!(numbers(&run.end().unwrap()), BTreeSet::from([0]));
+    broker.go_on("broker");
+}

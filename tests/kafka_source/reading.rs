@@ -146,17 +146,17 @@ impl Run {
     /// Starts where the configuration says, and marks nothing.
     #[track_caller]
     pub fn start_unmarked(config: &Settled) -> Run {
-        Run::run(config, &config.reached(), &[], Epoch(0), false)
+        Run::begin(config, &config.reached(), &[], Epoch(0), false)
     }
 
     /// Starts there, with these epochs bound, and marks what is cut.
     #[track_caller]
     pub fn start_at(config: &Settled, from: &Reached, bound: &[Binding], mark: Epoch) -> Run {
-        Run::run(config, from, bound, mark, true)
+        Run::begin(config, from, bound, mark, true)
     }
 
     #[track_caller]
-    fn run(config: &Settled, from: &Reached, bound: &[Binding], mark: Epoch, marks: bool) -> Run {
+    fn begin(config: &Settled, from: &Reached, bound: &[Binding], mark: Epoch, marks: bool) -> Run {
         let kafka = config.open(from, bound).unwrap();
         let (cut, cuts) = crossbeam_channel::unbounded();
         let feed = Arc::new(Feed::new(mark, config.epoch.in_flight, cut));
@@ -177,6 +177,9 @@ impl Run {
             move || {
                 let read = kafka.read(&feed);
                 feed.end();
+                if let Err(error) = &read {
+                    println!("the source ends: {error}");
+                }
                 read
             }
         });
@@ -216,6 +219,12 @@ impl Run {
         }
         let read = self.seen.lock().unwrap().closed();
         ended.map(|()| read)
+    }
+
+    /// What was read in all, to be asked after the end.
+    pub fn seen(&self) -> impl Fn() -> Read + use<> {
+        let seen = Arc::clone(&self.seen);
+        move || seen.lock().unwrap().closed()
     }
 
     /// Says that an epoch and those before it are done.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use dataflows::Epoch;
@@ -118,17 +118,25 @@ fn refusals_are_waited_through() {
             assert!(endless.unwrap_err().to_string().contains("killed"));
         })
     };
+    let mut mine = 0;
+    let mut is_busy = |redis: &mut redis::Connection| {
+        let busy = redis::cmd("GET").arg("x").query::<Option<String>>(redis);
+        let busy = busy.is_err_and(|error| error.code() == Some("BUSY"));
+        mine += u64::from(busy);
+        busy
+    };
+    until(|| is_busy(&mut redis));
     let binding = live.next();
     live.ledger.bind(&binding);
-    // What the job was told is counted, and can be read when it is over.
-    let mut told = 0;
-    while told < 2 {
-        let busy = redis::cmd("GET").arg("x").query::<Option<String>>(&mut redis);
-        told += u32::from(busy.is_err_and(|error| error.code() == Some("BUSY")));
-    }
+    let mut asked = 0;
+    until(|| {
+        asked += u32::from(is_busy(&mut redis));
+        asked == 50
+    });
     assert!(live.told.is_empty(), "nothing is bound while the server is busy");
     ask::<()>(&mut redis, "SCRIPT KILL");
     somebody.join().unwrap();
+    assert!(refusals(&mut redis, "BUSY") > mine, "the job was told so too");
     assert!(matches!(live.hear(), Told::Bound(_)));
     let keys = live.score(&binding, HITS);
     let done = live.done(&binding, keys);
@@ -153,25 +161,29 @@ fn a_server_that_reads_its_data_is_waited_for() {
     let mut live = site.start();
     live.epoch(HITS);
     let mut redis = client(&url);
-    for n in 0..20 {
-        let mut set = redis::cmd("MSET");
-        (0..100).for_each(|m| drop(set.arg(format!("other-{n}-{m}")).arg("x".repeat(100))));
-        set.exec(&mut redis).unwrap();
+    // It looks for clients every thousand commands.
+    let mut sets = redis::pipe();
+    for n in 0..4000 {
+        sets.cmd("SET").arg(n).arg(n).ignore();
     }
+    sets.exec(&mut redis).unwrap();
     server.kill(&[]);
-    // A slow disk: it answers LOADING between keys.
-    let conf = server.data().join("redis.conf");
-    let slow = "key-load-delay 1000\nloading-process-events-interval-bytes 1024\n";
-    fs::write(&conf, fs::read_to_string(&conf).unwrap() + slow).unwrap();
     let binding = live.next();
     live.ledger.bind(&binding);
-    server.restart(&[]);
+    let mut slow = Command::new("redis-server")
+        .arg(server.data().join("redis.conf"))
+        .args(["--key-load-delay", "1000"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     assert!(matches!(live.hear(), Told::Bound(_)));
     let mut redis = client(&url);
     assert!(refusals(&mut redis, "LOADING") > 0, "it has said that it is loading");
     live.score(&binding, HITS);
     let counted = HITS.iter().map(|&(c, a, n)| ((c, a), 2 * n)).collect();
     site.must_be(&mut redis, &counted);
+    slow.kill().unwrap();
+    slow.wait().unwrap();
 }
 
 /// The data of a server, copied while it is down.
@@ -326,6 +338,47 @@ fn a_single_key_that_went_back_is_found_when_it_is_touched_and_runs_again() {
     live.run_again(HITS);
     count(&mut counted, HITS);
     site.must_be(&mut redis, &counted);
+}
+
+#[test]
+fn a_key_taken_as_it_stands_counts_as_applied_up_to_the_last_binding() {
+    let (_server, url) = alone();
+    let site = Site::new(&url);
+    let mut redis = client(&url);
+    let mut live = site.start();
+    live.epoch(&[(1, 1, 1)]);
+    (0..3).for_each(|_| drop(live.bind()));
+    drop(live);
+    // As if the ledger had been at epoch 9 before it went back.
+    let mark = site.key_mark(&site.hot(1));
+    redis::cmd("SET").arg(&mark).arg("9 5").exec(&mut redis).unwrap();
+    assert!(matches!(site.try_open(false), Err(Error::Beyond { .. })));
+    let Opened::Found(found) = site.try_open(true).unwrap() else { panic!("there is a ledger") };
+    let mut live = site.go_on(*found);
+    live.run_again(&[(1, 1, 1)]);
+    live.run_again(&[(1, 1, 1)]);
+    live.run_again(&[(2, 1, 1)]);
+    drop(live);
+    let mut live = site.start();
+    live.epoch(&[(1, 1, 10)]);
+    site.must_be(&mut redis, &Counted::from([((1, 1), 11), ((2, 1), 1)]));
+}
+
+#[test]
+fn a_key_that_went_back_and_is_not_touched_is_found_within_a_minute() {
+    if !testing::all() {
+        println!("skipped: it takes a minute; ONLINE_RECALL_TEST_ALL=1 runs it");
+        return;
+    }
+    let (_server, url) = alone();
+    let site = Site::new(&url);
+    let mut live = site.start();
+    live.epoch(HITS);
+    live.epoch(HITS);
+    let key = site.hot(1);
+    ask::<u64>(&mut client(&url), &format!("DEL {} {key}", site.key_mark(&key)));
+    let error = live.ledger_failure();
+    assert!(matches!(&error, Error::Behind { key: named, .. } if *named == key), "{error}");
 }
 
 #[test]

@@ -59,6 +59,23 @@ fn what_is_bound_above_the_mark_runs_again_as_it_was_bound_and_counts_once() {
 }
 
 #[test]
+fn bound_epochs_that_run_alone_know_that_later_ones_may_have_been_applied() {
+    let site = Site::new(&url());
+    let mut live = site.start();
+    let bound = [live.bind(), live.bind()];
+    bound.iter().for_each(|binding| drop(live.score(binding, &[(1, 5, 1)])));
+    drop(live);
+    // As where the later one was bound with other settings: it is run by an incarnation of its own.
+    for _ in 0..2 {
+        let mut found = site.found();
+        found.standing.bound.truncate(1);
+        let mut live = site.go_on(found);
+        live.run_again(&[(1, 5, 1)]);
+    }
+    site.must_be(&mut client(&url()), &Counted::from([((1, 5), 2)]));
+}
+
+#[test]
 fn a_newer_incarnation_fences_the_older_one_which_changes_nothing_any_more() {
     let site = Site::new(&url());
     let mut older = site.start();

@@ -5,7 +5,7 @@
 //! Redis loses by a power failure is only imitated, by older files. Every fault is counted by the
 //! server or the proxy that it befell: one that did not happen does not count.
 
-#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a test's verdict")]
 
 mod cluster;
 mod faults;

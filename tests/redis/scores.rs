@@ -36,10 +36,10 @@ fn hot_scores_add_up_and_new_ones_are_set_to_the_fraction_as_readers_expect_them
     let range = |key| format!("ZREVRANGE {key} 0 -1 WITHSCORES");
     let hot: Vec<String> = ask(&mut redis, &range(site.hot(18)));
     assert_eq!(hot, ["14299", "1000000", "18005", "3"]);
-    let new: Vec<String> = ask(&mut redis, &range(site.new_key(18)));
+    let new: Vec<(String, f64)> = ask(&mut redis, &range(site.new_key(18)));
     let undated = binding.time as f64 / 1000.0;
-    assert_eq!(new[..2], ["4".to_owned(), undated.to_string()]);
-    assert_eq!(new[2..], ["1", "1554891332.5", "-2", "1554891332", "3", "0.0070000000000000001"]);
+    let expected = [("4", undated), ("1", 1_554_891_332.5), ("-2", 1_554_891_332.0), ("3", 0.007)];
+    assert_eq!(new, expected.map(|(article, seconds)| (article.to_owned(), seconds)));
 
     // The last one counts, also where it is older.
     let binding = live.bind();

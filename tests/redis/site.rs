@@ -10,7 +10,6 @@ use dataflows::{Article, Channel, Epoch, HotIncrement, NewArticle, Place};
 use online_recall::config::{self, Config, Need, Outside};
 use online_recall::ledger::{self, Binding, Fence, Found, Freshness, Mark, Names, Opened, Room};
 use online_recall::outside::{Done, ScoreKey, Told};
-use online_recall::redis::Dated;
 use online_recall::retry::{Ended, Stop};
 use online_recall::sink::{self, Begin, Failed, Scores};
 use online_recall::source::{Position, Range, Reached, Topic};
@@ -35,7 +34,7 @@ pub fn client(url: &str) -> redis::Connection {
 pub fn ask<T: redis::FromRedisValue>(connection: &mut redis::Connection, words: &str) -> T {
     let (name, args) = words.split_once(' ').unwrap_or((words, ""));
     let mut command = redis::cmd(name);
-    args.split_ascii_whitespace().for_each(|word| drop(command.arg(word)));
+    command.arg(args.split_ascii_whitespace().collect::<Vec<_>>());
     command.query(connection).unwrap_or_else(|error| panic!("{words:?}: {error}"))
 }
 
@@ -115,10 +114,7 @@ impl Site {
         let freshness = Arc::new(Freshness::default());
         let mark = found.standing.mark.clone();
         let bound: VecDeque<_> = found.standing.bound.iter().cloned().map(Arc::new).collect();
-        let begin = Begin {
-            keys: found.keys.clone(),
-            bound: bound.iter().map(|binding| Dated::of(binding)).collect(),
-        };
+        let begin = Begin { keys: found.keys.clone(), bound: found.bound.clone() };
         let room = Room {
             told: tell.clone(),
             fence: Arc::clone(&fence),

@@ -1,6 +1,44 @@
 //! Kafka, judged by its topics.
 
+use std::collections::BTreeMap;
+
 use super::servers::{Found, Server};
+use crate::config;
+use crate::kafka::Access;
+use crate::retry::chain;
+
+/// Asks the brokers for the topics that the job reads, and for that of dead letters.
+pub(super) fn ask(config: &config::Kafka, letters: &config::DeadLetters) -> Vec<Found> {
+    let access = Access::of(config);
+    let at = Server::Kafka(access.servers().to_owned());
+    let topics = access.consumer(config.group.as_str()).and_then(|consumer| {
+        consumer.topics(|topic| {
+            let leaders = topic.partitions().iter().map(|partition| partition.leader()).collect();
+            (topic.name().to_owned(), leaders)
+        })
+    });
+    let topics: BTreeMap<String, Vec<i32>> = match topics {
+        Ok(topics) => topics.into_iter().collect(),
+        Err(error) => {
+            let todo = match error.is_of_configuration() {
+                true => "mend kafka.properties",
+                false => "start the brokers, or mend kafka.properties",
+            };
+            return vec![at.mistake(chain(&error), todo)];
+        }
+    };
+    let letters = match letters {
+        config::DeadLetters::Topic(topic) => Some(topic),
+        config::DeadLetters::Folder(_) => None,
+    };
+    let needed = [&config.clicks, &config.articles].into_iter().chain(letters);
+    needed
+        .map(|name| {
+            let name = name.as_str().to_owned();
+            Topic { leaders: topics.get(&name).cloned(), name }.judge(access.servers())
+        })
+        .collect()
+}
 
 /// A topic that the job reads or writes.
 pub(super) struct Topic {
@@ -29,7 +67,10 @@ impl Topic {
                 let plural = if count == 1 { "" } else { "s" };
                 if led < count {
                     at.warning(
-                        format!("topic {name} has {count} partition{plural}, {} without a leader", count - led),
+                        format!(
+                            "topic {name} has {count} partition{plural}, {} without a leader",
+                            count - led
+                        ),
                         "see which brokers are away; the job would wait for them",
                     )
                 } else {

@@ -4,6 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::servers::{Found, Server};
+use crate::config;
+use crate::redis::{Client, Info};
+use crate::retry::chain;
 
 /// The first version that replicates what a script has done, not the script.
 const OLDEST: (u32, u32) = (5, 0);
@@ -13,6 +16,28 @@ const SKEW: i64 = 1000;
 
 /// Of how many percent of its memory's bound it is said that little is left.
 const FULL: u64 = 90;
+
+/// Asks the server, or all masters of the Cluster.
+pub(super) fn ask(config: &config::Redis) -> Vec<Found> {
+    let (urls, cluster) = match &config.nodes {
+        config::Nodes::Server(url) => (std::slice::from_ref(url), false),
+        config::Nodes::Cluster(urls) => (&urls[..], true),
+    };
+    let wanted = Wanted { cluster, replicas: config.replicas };
+    match Client::new(config).and_then(|mut client| client.infos()) {
+        Ok(infos) => {
+            let judge = |Info { node, text, ahead }: &Info| {
+                Said { node: node.to_string(), info: text, ahead: *ahead }.judge(wanted)
+            };
+            infos.iter().flat_map(judge).collect()
+        }
+        Err(error) => {
+            let shown: Vec<_> = urls.iter().map(|url| url.shown()).collect();
+            let at = Server::Redis(shown.join(", "));
+            vec![at.mistake(chain(&error), "start it, or mend redis.url")]
+        }
+    }
+}
 
 /// What a node has said.
 pub(super) struct Said<'a> {
@@ -53,8 +78,9 @@ impl Said<'_> {
         let version = self.field("redis_version").unwrap_or("unknown");
         let policy = self.field("maxmemory_policy").unwrap_or("unknown");
         let kept = if self.is("aof_enabled", "1") { "appendonly" } else { "snapshots" };
-        let mut found =
-            vec![at.well(format!("version {version}, keeps its data by {kept}, maxmemory-policy {policy}"))];
+        let mut found = vec![at.well(format!(
+            "version {version}, keeps its data by {kept}, maxmemory-policy {policy}"
+        ))];
         let mut mistake = |what: String, todo: &str| found.push(at.mistake(what, todo));
         if parsed(version).is_some_and(|version| version < OLDEST) {
             mistake(
@@ -89,9 +115,14 @@ impl Said<'_> {
                 "CONFIG SET appendonly yes, and the same in redis.conf",
             );
         }
-        for (field, what) in [("aof_last_write_status", "its file"), ("rdb_last_bgsave_status", "a snapshot")] {
+        for (field, what) in
+            [("aof_last_write_status", "its file"), ("rdb_last_bgsave_status", "a snapshot")]
+        {
             if self.is(field, "err") {
-                warning(format!("it could not write {what} lately"), "make room on its disk; see its log");
+                warning(
+                    format!("it could not write {what} lately"),
+                    "make room on its disk; see its log",
+                );
             }
         }
         if self.is("loading", "1") {
@@ -102,14 +133,19 @@ impl Said<'_> {
             && used >= most / 100 * FULL
         {
             warning(
-                format!("it uses {used} of {most} bytes of memory, and refuses writes when that is full"),
+                format!(
+                    "it uses {used} of {most} bytes of memory, and refuses writes when that is full"
+                ),
                 "raise maxmemory",
             );
         }
         let replicas = self.number("connected_slaves").unwrap_or(0);
         if replicas < wanted.replicas {
             warning(
-                format!("{replicas} replicas are connected, and redis.replicas is {}: the job would wait", wanted.replicas),
+                format!(
+                    "{replicas} replicas are connected, and redis.replicas is {}: the job would wait",
+                    wanted.replicas
+                ),
                 "connect more, or lower redis.replicas",
             );
         }
@@ -178,12 +214,27 @@ mod tests {
         let cluster = Wanted { cluster: true, replicas: 0 };
         let two = Wanted { cluster: false, replicas: 2 };
         for (but, ahead, wanted, expected) in [
-            (&[("redis_version", "4.0.14")][..], 0, SERVER, "mistake: redis h:1: version 4.0.14 is too old"),
+            (
+                &[("redis_version", "4.0.14")][..],
+                0,
+                SERVER,
+                "mistake: redis h:1: version 4.0.14 is too old",
+            ),
             (&[("role", "slave")][..], 0, SERVER, "mistake: redis h:1: it is a replica"),
             (&[("cluster_enabled", "1")][..], 0, SERVER, "a list of the urls"),
             (&[][..], 0, cluster, "not as a list"),
-            (&[("maxmemory_policy", "allkeys-lru")][..], 0, SERVER, "CONFIG SET maxmemory-policy noeviction"),
-            (&[("aof_enabled", "0")][..], 0, SERVER, "warning: redis h:1: after a crash it goes back"),
+            (
+                &[("maxmemory_policy", "allkeys-lru")][..],
+                0,
+                SERVER,
+                "CONFIG SET maxmemory-policy noeviction",
+            ),
+            (
+                &[("aof_enabled", "0")][..],
+                0,
+                SERVER,
+                "warning: redis h:1: after a crash it goes back",
+            ),
             (&[("aof_last_write_status", "err")][..], 0, SERVER, "could not write its file"),
             (&[("rdb_last_bgsave_status", "err")][..], 0, SERVER, "could not write a snapshot"),
             (&[("loading", "1")][..], 0, SERVER, "is loading"),

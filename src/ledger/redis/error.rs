@@ -79,10 +79,8 @@ pub enum Error {
     },
     /// A node of Redis went back, with a score key; epochs must run again for it.
     #[error(
-        "{key} stands at an earlier time than the ledger of job {job}, at epoch {} instead of {}: \
-         the epochs between run again for it",
-        epoch(found),
-        epoch(known)
+        "{key} stands at an earlier time than the ledger of job {job}, at epoch {found} instead of \
+         {known}: the epochs between run again for it"
     )]
     Behind {
         /// The job.
@@ -90,16 +88,14 @@ pub enum Error {
         /// The score key.
         key: String,
         /// The last epoch that was applied to it.
-        known: Option<KeyMark>,
-        /// What stands there.
-        found: Option<KeyMark>,
+        known: Epoch,
+        /// The epoch that stands there; 0 for none.
+        found: Epoch,
     },
     /// A score key went back farther than bindings are kept.
     #[error(
-        "{key} stands at epoch {} instead of {}, and the ledger of job {job} no longer has all \
-         epochs between: a part of redis went back too far; --after-loss takes it as it stands",
-        epoch(found),
-        epoch(known)
+        "{key} stands at epoch {found} instead of {known}, and the ledger of job {job} no longer has \
+         all epochs between: a part of redis went back too far; --after-loss takes it as it stands"
     )]
     TooOld {
         /// The job.
@@ -107,24 +103,22 @@ pub enum Error {
         /// The score key.
         key: String,
         /// The last epoch that was applied to it.
-        known: Option<KeyMark>,
-        /// What stands there.
-        found: Option<KeyMark>,
+        known: Epoch,
+        /// The epoch that stands there; 0 for none.
+        found: Epoch,
     },
     /// A score key stands where the ledger has never been.
     #[error(
-        "{key} stands at epoch {}, where the ledger of job {job} (bound {}) has never been: the part \
-         of redis that holds the ledger went back; --after-loss takes the key as it stands",
-        epoch(found),
-        bound
+        "{key} stands at epoch {found}, where the ledger of job {job} (bound {bound}) has never been: the \
+         part of redis that holds the ledger went back; --after-loss takes the key as it stands"
     )]
     Beyond {
         /// The job.
         job: String,
         /// The score key.
         key: String,
-        /// What stands there.
-        found: Option<KeyMark>,
+        /// The epoch that stands there.
+        found: Epoch,
         /// The last epoch that the ledger binds.
         bound: Epoch,
     },
@@ -221,8 +215,4 @@ pub(super) fn of(ended: Ended<redis::Error>) -> Ended<Error> {
         Ended::Stopped => Ended::Stopped,
         Ended::Failed(error) => Ended::Failed(error.into()),
     }
-}
-
-fn epoch(mark: &Option<KeyMark>) -> Epoch {
-    mark.map_or(Epoch(0), |mark| mark.last.epoch)
 }

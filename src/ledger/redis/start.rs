@@ -1,6 +1,6 @@
 //! A start: which ledger stands, a new token, and whether all key marks stand where it says.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::Read;
 
@@ -8,7 +8,7 @@ use dataflows::Epoch;
 
 use super::error::of;
 use super::recover::{self, KeyStep};
-use super::writer::{Room, Writer};
+use super::writer::{Room, Writer, read_to};
 use super::{Error, Kept, Redis};
 use crate::config;
 use crate::failpoint;
@@ -16,12 +16,12 @@ use crate::job::Standing;
 use crate::ledger::{Binding, Mark};
 use crate::redis::{self, At, Commit, Dated, Job, KeyMark, Rows, Stands, Token, Written};
 use crate::retry::{Ended, Peer, Stop, persist};
-use crate::source::{Position, Reached};
+use crate::source::{Position, Range, Reached};
 
 /// What a start finds in Redis; its token is taken.
 pub enum Opened {
     /// No ledger: whoever starts resolves offsets, and begins with them.
-    Vacant(Vacant),
+    Vacant(Box<Vacant>),
     /// A ledger.
     Found(Box<Found>),
 }
@@ -43,6 +43,9 @@ pub struct Found {
     pub letters: u64,
     /// The last epoch that was applied to each score key; what the scores begin with.
     pub keys: BTreeMap<String, KeyMark>,
+    /// All epochs that are bound above the mark, also where only the first of them are run: any of them
+    /// may have been applied.
+    pub bound: Vec<Dated>,
     /// Epochs up to the mark that have to run again before anything else, for score keys that went
     /// back.
     pub again: Option<Again>,
@@ -53,7 +56,8 @@ pub struct Found {
 pub struct Again {
     /// Where that begins, and the epochs up to the mark.
     pub standing: Standing,
-    /// Where each partition that they touch is read from. Only topics can be read again so.
+    /// Where each partition of a topic that they touch is read from; files are read from their
+    /// beginnings.
     pub reached: Reached,
     /// The last epoch that was applied to each score key; what the scores begin with. Of keys that
     /// did not go back it is one behind which nothing runs again.
@@ -83,28 +87,26 @@ pub fn open(
     stop: &Stop,
 ) -> Result<Opened, Ended<Error>> {
     let mut opening = Opening::new(redis, name, stop)?;
-    for (node, policy) in opening.ask("its eviction policy", Job::policies)? {
+    for (node, policy) in opening.ask("reading its eviction policy", Job::policies)? {
         if policy.starts_with("allkeys-") {
             return Err(Ended::Failed(Error::Evicts { node, policy }));
         }
     }
-    let stands = opening.ask("the ledger", Job::look)?;
-    let is_vacant = stands.is_none_or(|stands| stands.at.is_none());
-    let found = opening.ask("all key marks", Job::all_key_marks)?;
-    if is_vacant
-        && !after_loss
-        && let Some((key, mark)) = found.first_key_value()
-    {
-        let (job, count, key, found) = (name.to_owned(), found.len(), key.clone(), *mark);
-        return Err(Ended::Failed(Error::KeyMarks { job, count, key, found }));
+    let stands = opening.ask("reading the ledger", Job::look)?;
+    if !after_loss && stands.is_none_or(|stands| stands.at.is_none()) {
+        let found = opening.ask("looking for key marks", Job::all_key_marks)?;
+        if let Some((key, mark)) = found.first_key_value() {
+            let (job, count, key, found) = (name.to_owned(), found.len(), key.clone(), *mark);
+            return Err(Ended::Failed(Error::KeyMarks { job, count, key, found }));
+        }
     }
     opening.take_token(stands)?;
     // Nobody else writes from here on; but somebody may have, until here.
-    let rows = opening.ask("the ledger", Job::read)?;
-    let found = opening.ask("all key marks", Job::all_key_marks)?;
+    let rows = opening.ask("reading the ledger", Job::read)?;
+    let found = opening.ask("looking for key marks", Job::all_key_marks)?;
     match rows {
         Some(rows) => opening.found(rows, found, after_loss).map(|f| Opened::Found(Box::new(f))),
-        None => Ok(Opened::Vacant(Vacant { opening, keys: found })),
+        None => Ok(Opened::Vacant(Box::new(Vacant { opening, keys: found }))),
     }
 }
 
@@ -117,7 +119,7 @@ pub fn open(
 pub fn reached_by(redis: &config::Redis, name: &str, stop: &Stop) -> Result<Reached, Ended<Error>> {
     let mut opening = Opening::new(redis, name, stop)?;
     let job = || name.to_owned();
-    let Some(rows) = opening.ask("the ledger of the job to begin like", Job::read)? else {
+    let Some(rows) = opening.ask("reading the ledger to begin like", Job::read)? else {
         return Err(Ended::Failed(Error::NoLedger { job: job() }));
     };
     if rows.at.bound != rows.at.mark {
@@ -134,9 +136,9 @@ pub fn reached_by(redis: &config::Redis, name: &str, stop: &Stop) -> Result<Reac
 /// If the job stops meanwhile, or Redis fails for good.
 pub fn reset(redis: &config::Redis, name: &str, stop: &Stop) -> Result<(), Ended<Error>> {
     let mut opening = Opening::new(redis, name, stop)?;
-    let stands = opening.ask("the ledger", Job::look)?;
+    let stands = opening.ask("reading the ledger", Job::look)?;
     let token = token_after(stands.map_or(0, |stands| stands.token.number))?;
-    opening.ask("to be reset", |job| job.reset(token))
+    opening.ask("resetting the job", |job| job.reset(token))
 }
 
 /// A token above that number.
@@ -161,7 +163,7 @@ impl Opening {
         mut ask: impl FnMut(&mut Job) -> Result<T, redis::Error>,
     ) -> Result<T, Ended<Error>> {
         let job = &mut self.job;
-        persist(&self.stop, Peer::Redis, &format!("start: {what}"), |_| ask(job)).map_err(of)
+        persist(&self.stop, Peer::Redis, &format!("starting, {what}"), |_| ask(job)).map_err(of)
     }
 
     fn take_token(&mut self, mut stands: Option<Stands>) -> Result<(), Ended<Error>> {
@@ -169,7 +171,7 @@ impl Opening {
         loop {
             let found = stands.map(|stands| stands.token);
             let token = token_after(found.map_or(0, |found| found.number))?;
-            let taken = self.ask("a new token", |job| job.take(found, token, replicas))?;
+            let taken = self.ask("taking a new token", |job| job.take(found, token, replicas))?;
             if taken == token {
                 let name = self.job.name();
                 log::info!("began: job={name} incarnation={}", token.number);
@@ -178,7 +180,7 @@ impl Opening {
                 return Ok(());
             }
             // Another start was quicker; this one is later.
-            stands = self.ask("the ledger", Job::look)?;
+            stands = self.ask("reading the ledger", Job::look)?;
         }
     }
 
@@ -200,8 +202,7 @@ impl Opening {
         let mut lagging: BTreeMap<String, Option<KeyMark>> = BTreeMap::new();
         let mut taken: BTreeMap<String, KeyMark> = BTreeMap::new();
         let mut after = at.mark.epoch;
-        let all: std::collections::BTreeSet<_> =
-            known.keys().chain(marks.keys()).cloned().collect();
+        let all: BTreeSet<_> = known.keys().chain(marks.keys()).cloned().collect();
         for key in all {
             let (knew, found) = (known.get(&key).copied(), marks.get(&key).copied());
             let step = recover::key(knew, found, at, &writer.kept);
@@ -227,6 +228,7 @@ impl Opening {
 
         let above = bindings.split_off(&at.mark.epoch.next());
         let bound: VecDeque<_> = above.into_values().collect();
+        let dates = bound.iter().map(Dated::of).collect();
         let again = (!lagging.is_empty()).then(|| {
             let bound = bindings.split_off(&after.next()).into_values().collect();
             Again::new(after, bound, &known, lagging)
@@ -236,6 +238,7 @@ impl Opening {
             reached,
             letters,
             keys: known,
+            bound: dates,
             again,
             writer,
         })
@@ -266,13 +269,15 @@ impl Writer {
     /// found again by the next start.
     fn take(&mut self, taken: &BTreeMap<String, KeyMark>, stop: &Stop) -> Result<(), Ended<Error>> {
         let Writer { job, token, at, .. } = self;
-        let set = persist(stop, Peer::Redis, "start: key marks", |_| job.set_key_marks(taken));
+        let set =
+            persist(stop, Peer::Redis, "starting, setting key marks", |_| job.set_key_marks(taken));
         set.map_err(of)?;
         let last = |(key, mark): (&String, &KeyMark)| (key.clone(), mark.last);
         let keys: BTreeMap<_, _> = taken.iter().map(last).collect();
         let nothing = Commit::nothing(*token, Some(*at), *at);
         let prepared = job.prepare(&Commit { keys: keys.clone(), ..nothing });
-        let written = persist(stop, Peer::Redis, "start: the ledger", |_| job.commit(&prepared));
+        let written =
+            persist(stop, Peer::Redis, "starting, writing the ledger", |_| job.commit(&prepared));
         let ours = *token;
         match written.map_err(of)? {
             Written::Done => {
@@ -334,7 +339,7 @@ impl Vacant {
         let highest = keys.values().map(|mark| mark.last).max().unwrap_or_default();
         let keys: BTreeMap<_, _> =
             keys.into_iter().map(|(key, mark)| (key, KeyMark::whole(mark.last))).collect();
-        opening.ask("key marks", |job| job.set_key_marks(&keys))?;
+        opening.ask("setting key marks", |job| job.set_key_marks(&keys))?;
         let at = At { bound: highest, mark: highest };
         let mark = Mark { epoch: highest.epoch, time: highest.time, ..Mark::default() };
         let (token, replicas) = (opening.token, opening.replicas);
@@ -347,7 +352,7 @@ impl Vacant {
             ..Commit::nothing(token, None, at)
         };
         let prepared = opening.job.prepare(&commit);
-        match opening.ask("the first write of the ledger", |job| job.commit(&prepared))? {
+        match opening.ask("beginning the ledger", |job| job.commit(&prepared))? {
             Written::Done => failpoint::reach("ledger-begun"),
             Written::Refused(found) => {
                 let name = opening.job.name().to_owned();
@@ -358,11 +363,34 @@ impl Vacant {
         let kept = Kept::after(Some(highest));
         let writer = Writer { job, token, at, kept, keys: touched, replicas };
         let standing = Standing { mark, bound: VecDeque::new() };
-        Ok(Found { standing, reached, letters: 0, keys, again: None, writer })
+        let bound = Vec::new();
+        Ok(Found { standing, reached, letters: 0, keys, bound, again: None, writer })
     }
 }
 
 impl Found {
+    /// Keeps the new names of files: ranges without a record, of files of which nothing is bound.
+    ///
+    /// # Errors
+    ///
+    /// If the job stops meanwhile; if Redis fails for good, or somebody else has begun.
+    pub fn rename(&mut self, files: &[Range], stop: &Stop) -> Result<(), Ended<Error>> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let Writer { job, token, at, .. } = &mut self.writer;
+        let mut commit = Commit::nothing(*token, Some(*at), *at);
+        read_to(&mut commit, files);
+        let prepared = job.prepare(&commit);
+        let what = "start: new names of files";
+        match persist(stop, Peer::Redis, what, |_| job.commit(&prepared)).map_err(of)? {
+            Written::Done => Ok(()),
+            Written::Refused(found) => {
+                Err(Ended::Failed(begun_by_another(job.name().to_owned(), *token, found)))
+            }
+        }
+    }
+
     /// The number of this incarnation.
     pub fn incarnation(&self) -> u64 {
         self.writer.token.number

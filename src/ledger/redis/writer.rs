@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use dataflows::Epoch;
 
 use super::error::of;
 use super::recover::{self, KeyStep, Known, Step};
@@ -15,7 +16,7 @@ use crate::ledger::{Binding, Fence};
 use crate::outside::{Done, ScoreKey, Told};
 use crate::redis::{self, At, Commit, Dated, Job, KeyMark, Stands, Token, Written, score_key};
 use crate::retry::{Ended, Peer, Stop, persist};
-use crate::source::Position;
+use crate::source::{Position, Range};
 
 /// How often the thread says that the job runs; before, it asks whether its token stands.
 const BEAT: Duration = Duration::from_secs(1);
@@ -50,12 +51,13 @@ impl Writer {
     /// Starts the thread.
     pub(super) fn start(self, room: Room) -> Redis {
         let (send, calls) = crossbeam_channel::unbounded();
+        let stop = room.stop.clone();
         let run = move || Running { writer: self, room }.run(&calls);
         let writer = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(run)
             .expect("the system has room for a thread");
-        Redis { calls: send, writer: Some(writer) }
+        Redis { calls: send, stop, writer: Some(writer) }
     }
 }
 
@@ -124,7 +126,7 @@ impl Running {
     fn say(&mut self) -> Result<(), Ended<Error>> {
         let Running { writer, room } = self;
         let freshness = room.freshness.get();
-        let said = persist(&room.stop, Peer::Redis, "to write the freshness", |_| {
+        let said = persist(&room.stop, Peer::Redis, "saying that the job runs", |_| {
             writer.job.say(writer.token, freshness)
         });
         said.map_err(of)
@@ -144,6 +146,9 @@ impl Running {
             bindings.iter().map(|b| b.epoch).zip(packed.iter().map(|p| &p[..])).collect();
         commit.progress = marks.last().map(|done| (done.mark.totals, done.letters));
         marks.iter().for_each(|done| fold(&mut commit, done));
+        // What was taken as it stands counts as applied beyond the mark.
+        let known = &self.writer.keys;
+        commit.keys.retain(|key, last| known.get(key).is_none_or(|known| known < last));
         if !marks.is_empty() {
             commit.forgotten = self.writer.kept.outlived_by(after.mark);
         }
@@ -184,7 +189,7 @@ impl Running {
     fn commit(&mut self, prepared: &redis::Command) -> Result<(), Ended<Error>> {
         let Running { writer, room } = self;
         let mut asked = Instant::now();
-        let written = persist(&room.stop, Peer::Redis, "to write the ledger", |_| {
+        let written = persist(&room.stop, Peer::Redis, "writing the ledger", |_| {
             asked = Instant::now();
             writer.job.commit(prepared)
         });
@@ -227,7 +232,7 @@ impl Running {
             let job = name.clone();
             Err(Ended::Failed(Error::Fenced { job, ours: token, newer }))
         };
-        let taken = persist(&room.stop, Peer::Redis, "to take a new token", |_| {
+        let taken = persist(&room.stop, Peer::Redis, "taking a new token", |_| {
             writer.job.take(Some(stands), token, writer.replicas)
         });
         let taken = taken.map_err(of)?;
@@ -243,7 +248,7 @@ impl Running {
             ..Commit::nothing(token, Some(found), after)
         };
         let prepared = writer.job.prepare(&commit);
-        let written = persist(&room.stop, Peer::Redis, "to write bindings back", |_| {
+        let written = persist(&room.stop, Peer::Redis, "writing bindings back", |_| {
             writer.job.commit(&prepared)
         });
         match written.map_err(of)? {
@@ -277,7 +282,7 @@ impl Running {
     fn compare(&mut self) -> Result<(), Ended<Error>> {
         let Running { writer, room } = self;
         let keys: Vec<_> = writer.keys.keys().cloned().collect();
-        let found = persist(&room.stop, Peer::Redis, "to compare the key marks", |_| {
+        let found = persist(&room.stop, Peer::Redis, "comparing key marks", |_| {
             writer.job.key_marks_of(keys.iter().map(String::as_str))
         });
         let found = found.map_err(of)?;
@@ -312,6 +317,8 @@ impl Writer {
         found: Option<KeyMark>,
     ) -> Option<Error> {
         let (job, key) = (self.job.name().to_owned(), key.to_owned());
+        let epoch = |mark: Option<KeyMark>| mark.map_or(Epoch(0), |mark| mark.last.epoch);
+        let (known, found) = (epoch(known), epoch(found));
         match step {
             KeyStep::Stands => None,
             KeyStep::Again(_) => Some(Error::Behind { job, key, known, found }),
@@ -330,7 +337,14 @@ impl Batch {
 /// Adds what a mark says of partitions and score keys.
 fn fold(commit: &mut Commit<'_>, done: &Done) {
     let Done { binding, keys, .. } = done;
-    for range in &binding.ranges {
+    read_to(commit, &binding.ranges);
+    let name = |key: &ScoreKey| score_key(&binding.names, *key);
+    commit.keys.extend(keys.iter().map(|key| (name(key), Dated::of(binding))));
+}
+
+/// Adds how far ranges have read their partitions, and which of these have another name now.
+pub(super) fn read_to(commit: &mut Commit<'_>, ranges: &[Range]) {
+    for range in ranges {
         let mut position = range.position.clone();
         if let Position::File(position) = &mut position
             && let Some(former) = position.renamed_from.take()
@@ -340,6 +354,4 @@ fn fold(commit: &mut Commit<'_>, done: &Done) {
         }
         commit.reached.insert((range.topic, range.partition.clone()), (range.to, position));
     }
-    let name = |key: &ScoreKey| score_key(&binding.names, *key);
-    commit.keys.extend(keys.iter().map(|key| (name(key), Dated::of(binding))));
 }

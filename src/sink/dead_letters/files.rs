@@ -167,6 +167,24 @@ impl Files {
     }
 }
 
+/// The files of a job, in the order in which they were written, each with how much of it is marked at
+/// most; `length` is what the mark keeps.
+pub(super) fn marked(folder: &Path, job: &str, length: u64) -> io::Result<Vec<(PathBuf, u64)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let named = name.to_str().and_then(|name| Named::parse(job, name));
+        if let Some(Named { incarnation, before }) = named
+            && before < length
+        {
+            found.push((before, incarnation, entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(before, _, path)| (path, length - before)).collect())
+}
+
 /// Cuts what lies behind this length; returns the length then.
 fn cut(path: &Path, length: u64) -> io::Result<u64> {
     let file = File::options().write(true).open(path)?;
@@ -354,5 +372,21 @@ mod tests {
         assert_eq!(kept(&mut begin(&folder, 3, 1000), &["a"]), 1013);
         fs::write(folder.path().join("a.b.000003.1000.tsv"), "short").unwrap();
         assert_eq!(kept(&mut begin(&folder, 4, 1013), &["b"]), 1026);
+    }
+
+    #[test]
+    fn what_lies_behind_the_mark_is_no_part_of_what_is_marked() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(kept(&mut begin(&folder, 1, 0), &["a"]), 13);
+        assert_eq!(kept(&mut begin(&folder, 2, 13), &["b", "c"]), 39);
+        for name in ["a.000001.0.tsv", "a.b.000001.0.tsv.aside-1"] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        let [first, second] =
+            ["a.b.000001.0.tsv", "a.b.000002.13.tsv"].map(|it| folder.path().join(it));
+        let marked = |length| marked(folder.path(), "a.b", length).unwrap();
+        assert_eq!(marked(0), []);
+        assert_eq!(marked(13), [(first.clone(), 13)]);
+        assert_eq!(marked(26), [(first, 26), (second, 13)]);
     }
 }

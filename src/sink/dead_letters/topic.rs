@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -14,11 +13,19 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 
 use super::Error;
 use crate::decode::KEPT_OF_TOO_LONG;
+use crate::kafka::Access;
 use crate::retry::{self, Ended, Peer, Stop};
 use crate::sink::DeadLetter;
 
-/// How long a message may be under way before that is a failed attempt.
-const UNDER_WAY: &str = "10000";
+/// What the client does unless the configuration says otherwise.
+const SETTINGS: [(&str, &str); 3] = [
+    // So long a message may be under way before that is a failed attempt.
+    ("message.timeout.ms", "10000"),
+    // A record has up to 1 MiB; what the brokers take, they say themselves.
+    ("message.max.bytes", "2097152"),
+    // The epochs in flight hold the letters already.
+    ("queue.buffering.max.kbytes", "16384"),
+];
 
 /// How long nothing may be told of messages before it is asked whether the job stops.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -29,7 +36,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// The topic, and who sends to it.
 pub(super) struct Topic {
     name: String,
-    client: ClientConfig,
+    access: Access,
     /// Of the files, if there were such before: the mark goes on keeping it.
     length: u64,
     /// Made with the first letter, when the topic is looked for; and anew when the client has given up.
@@ -74,26 +81,12 @@ struct Sending<'a> {
 }
 
 impl Topic {
-    pub fn new(name: &str, kafka: &ClientConfig, length: u64) -> Result<Topic, Error> {
+    pub fn new(name: &str, access: &Access, length: u64) -> Result<Topic, Error> {
         let name = name.to_owned();
-        let mut client = kafka.clone();
-        if client.get("bootstrap.servers").is_none() && client.get("metadata.broker.list").is_none()
-        {
+        if access.servers().is_empty() {
             return Err(Error::NoKafka { topic: name });
         }
-        // Other names of what is set here.
-        for alias in ["request.required.acks", "delivery.timeout.ms"] {
-            client.remove(alias);
-        }
-        client
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("message.timeout.ms", UNDER_WAY)
-            // A record has up to 1 MiB; what the broker takes it says itself.
-            .set("message.max.bytes", "2097152")
-            // The epochs in flight hold the letters already.
-            .set("queue.buffering.max.kbytes", "16384");
-        Ok(Topic { name, client, length, sender: None })
+        Ok(Topic { name, access: access.clone(), length, sender: None })
     }
 
     /// Sends letters, and waits until all are acknowledged.
@@ -112,7 +105,7 @@ impl Topic {
         let failed = |source| Error::Send { topic: self.name.clone(), source };
         let (producer, reports) = match &mut self.sender {
             Some(sender) => sender,
-            none => none.insert(connect(&self.name, &self.client)?),
+            none => none.insert(connect(&self.name, &self.access)?),
         };
         let mut unsent: Vec<usize> = sending.open.iter().rev().copied().collect();
         let mut under_way = 0_usize;
@@ -188,12 +181,11 @@ impl Sending<'_> {
 /// Makes a producer that has seen the topic.
 fn connect(
     topic: &str,
-    client: &ClientConfig,
+    access: &Access,
 ) -> Result<(ThreadedProducer<Reports>, Receiver<Report>), Error> {
     let failed = |source| Error::Send { topic: topic.to_owned(), source };
     let (sender, reports) = crossbeam_channel::unbounded();
-    let producer: ThreadedProducer<Reports> =
-        client.create_with_context(Reports(sender)).map_err(failed)?;
+    let producer: ThreadedProducer<Reports> = access.producer(&SETTINGS, Reports(sender))?;
     let seen = producer.client().fetch_metadata(Some(topic), ANSWER).map_err(failed)?;
     let error = seen.topics().iter().find(|it| it.name() == topic).and_then(|it| it.error());
     match error.map(RDKafkaErrorCode::from) {

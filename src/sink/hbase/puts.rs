@@ -13,11 +13,14 @@ use std::sync::Arc;
 use dataflows::{Epoch, Recall};
 
 use crate::failpoint;
-use crate::hbase::{self, Change, Client, Kind, Spot, Table, Trying, patience};
+use crate::hbase::{self, Change, Client, Kind, Spot, Table, Trying, Version, patience};
 use crate::ledger::{Binding, Fence};
 use crate::retry::{Ended, Fault, Faulty, Stop};
 use crate::source::Stopped;
 use crate::text;
+
+/// On how many connections mailboxes are read that are in doubt.
+const READERS: usize = 4;
 
 /// Puts batches of lists.
 pub(super) struct Puts {
@@ -71,6 +74,13 @@ struct Sending<'a> {
     doubted: bool,
 }
 
+impl Sending<'_> {
+    /// Whether a version of the mailbox holds the list.
+    fn is(&self, version: &Version) -> bool {
+        text::parse_list(&version.value).is_some_and(|list| list == self.recall.articles)
+    }
+}
+
 impl Puts {
     /// Puts receipts and lists of one epoch, each cell at most once, and tries until all are
     /// acknowledged.
@@ -122,7 +132,8 @@ impl Puts {
                 .map(|it| Change::Put(it.spot.clone(), hbase::list(&it.recall.articles)))
                 .collect();
             self.fence.pass(&self.stop)?;
-            let put = self.client.change(&table, &lists, None, patience(failures));
+            // Waited for longer than other calls: one that is given up may still be made later.
+            let put = self.client.change(&table, &lists, None, patience(failures + 1));
             if put.as_ref().is_err_and(|error| error.fault() == Fault::Unknown) {
                 sending.iter_mut().for_each(|sending| sending.doubted = true);
             }
@@ -131,30 +142,40 @@ impl Puts {
     }
 
     /// Drops, of those that may have been put before, what stands.
+    ///
+    /// A list that was put a moment ago is the newest version, and the newest ones are read together. The
+    /// others are read only where another list is the newest.
     fn drop_standing(
         &self,
         table: &Table,
         sending: &mut Vec<Sending<'_>>,
         failures: u32,
     ) -> Result<(), Unsent> {
-        let doubted: Vec<_> =
-            sending.iter().filter(|it| it.doubted).map(|it| it.spot.clone()).collect();
+        let attempt = Trying::Attempt(failures);
+        let spots = |nths: &[usize]| -> Vec<_> {
+            nths.iter().map(|nth| sending[*nth].spot.clone()).collect()
+        };
+        let doubted: Vec<_> = (0..sending.len()).filter(|nth| sending[*nth].doubted).collect();
         if doubted.is_empty() {
             return Ok(());
         }
-        let attempt = Trying::Attempt(failures);
-        let standing = self.client.all_versions(attempt, table, &doubted, 1)?;
-        failpoint::reach("doubts-read");
-        let mut standing = standing.into_iter();
-        sending.retain(|sending| {
-            if !sending.doubted {
-                return true;
+        let newest = self.client.newest_versions(attempt, table, &spots(&doubted), 1)?;
+        let mut stands = vec![false; sending.len()];
+        let mut undecided = Vec::new();
+        for (nth, newest) in doubted.into_iter().zip(newest) {
+            match newest {
+                Some(version) if sending[nth].is(&version) => stands[nth] = true,
+                Some(_) => undecided.push(nth),
+                None => {}
             }
-            let versions = standing.next().expect("each doubted cell was read");
-            let articles = &sending.recall.articles;
-            let stands = |list: &[u8]| text::parse_list(list).is_some_and(|list| list == *articles);
-            !versions.iter().any(|version| stands(&version.value))
-        });
+        }
+        let read = self.client.standing_versions(attempt, table, &spots(&undecided), READERS)?;
+        for (nth, versions) in undecided.into_iter().zip(read) {
+            stands[nth] = versions.iter().any(|version| sending[nth].is(version));
+        }
+        failpoint::reach("doubts-read");
+        let mut stands = stands.into_iter();
+        sending.retain(|_| !stands.next().expect("of each it is known whether it stands"));
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Lines become epochs.
 
+use std::cmp;
 use std::io;
 use std::num::NonZeroU64;
 use std::panic::resume_unwind;
@@ -68,7 +69,7 @@ pub(super) fn read(
 }
 
 /// The lines of one topic, file after file, as its thread reads them.
-struct Lines {
+pub(super) struct Lines {
     parts: Receiver<Part>,
     thread: Option<JoinHandle<()>>,
     file: Option<Begun>,
@@ -107,11 +108,12 @@ struct Begun {
 }
 
 /// Consecutive lines of a file.
-struct Piece {
-    partition: Arc<Partition>,
-    first: u64,
-    count: u64,
-    lines: Bytes,
+pub(super) struct Piece {
+    pub partition: Arc<Partition>,
+    /// The first one.
+    pub first: u64,
+    pub count: u64,
+    pub lines: Bytes,
 }
 
 impl Lines {
@@ -119,7 +121,7 @@ impl Lines {
     ///
     /// Nobody waits for it when the job stops: it may be waiting for a pipe. It ends by itself when
     /// the receiver is gone.
-    fn read(
+    pub fn read(
         name: &str,
         files: Vec<Planned>,
         hdfs: Arc<Hdfs>,
@@ -146,7 +148,29 @@ impl Lines {
     }
 
     /// Takes the next lines, so many at most, of one file; none at the end of the last.
-    fn next(&mut self, most: u64, feed: &Feed) -> Result<Option<Piece>, Error> {
+    pub fn next(&mut self, most: u64, feed: &Feed) -> Result<Option<Piece>, Error> {
+        if !self.fill(feed)? {
+            return Ok(None);
+        }
+        let piece = self.take(most);
+        self.from.get_or_insert(piece.first);
+        Ok(Some(piece))
+    }
+
+    /// Passes the lines of a file before this one, which belong to no epoch that is read.
+    pub fn pass_to(&mut self, line: u64, feed: &Feed) -> Result<(), Error> {
+        while self.fill(feed)? {
+            let file = self.file.as_ref().expect("a file begins before its blocks");
+            match (file.trail.lines + 1).cmp(&line) {
+                cmp::Ordering::Less => self.take(line - file.trail.lines - 1),
+                _ => break,
+            };
+        }
+        Ok(())
+    }
+
+    /// Makes sure that lines wait to be taken; says whether there are any more.
+    fn fill(&mut self, feed: &Feed) -> Result<bool, Error> {
         while self.rest.is_empty() {
             match self.receive(feed)? {
                 Some(Part::File(file)) => {
@@ -163,9 +187,14 @@ impl Lines {
                     return Err(Error::Torn { path, line, source });
                 }
                 Some(Part::Failed(error)) => return Err(error),
-                None => return Ok(None),
+                None => return Ok(false),
             }
         }
+        Ok(true)
+    }
+
+    /// Takes lines that wait, so many at most.
+    fn take(&mut self, most: u64) -> Piece {
         let Begun { partition, trail, .. } =
             self.file.as_mut().expect("a file begins before its blocks");
         let count = self.left.min(most);
@@ -181,12 +210,11 @@ impl Lines {
         }
         let first = trail.lines + 1;
         trail.lines += count;
-        self.from.get_or_insert(first);
-        Ok(Some(Piece { partition: Arc::clone(partition), first, count, lines }))
+        Piece { partition: Arc::clone(partition), first, count, lines }
     }
 
     /// Says what the open epoch has taken, and opens the next.
-    fn ranges(&mut self) -> Vec<Range> {
+    pub fn ranges(&mut self) -> Vec<Range> {
         self.leave();
         std::mem::take(&mut self.ranges)
     }
@@ -236,10 +264,11 @@ fn send(
     progress: &AtomicU64,
     parts: &Sender<Part>,
 ) -> Result<(), SendError<Part>> {
-    let Planned { path, partition, known, opened } = file;
+    let Planned { path, partition, known, opened, end } = file;
     let (position, renamed_from) =
         known.map_or((None, None), |known| (Some(known.position), known.renamed_from));
-    let opened = match opened.map_or_else(|| Opened::at(&path, position.as_ref(), hdfs), Ok) {
+    let open = || Opened::up_to(end, &path, position.as_ref(), hdfs);
+    let opened = match opened.map_or_else(open, Ok) {
         Ok(opened) => opened,
         Err(refusal) => return parts.send(Part::Failed(refusal.of(&path, None))),
     };
@@ -248,6 +277,7 @@ fn send(
     let packed = opened.packed();
     let mut behind = opened.behind;
     let mut reached = trail.bytes;
+    let mut rest = opened.rest();
     let (mut blocks, taken) = opened.into_blocks();
     // A block is sent when it is known whether the file ends with it.
     let mut held: Option<Block> = None;
@@ -261,6 +291,9 @@ fn send(
         progress.fetch_add(now.saturating_sub(behind), Ordering::Relaxed);
         behind = now;
         let ended = next.is_none();
+        if let (Some(rest), Some(block)) = (&mut rest, &next) {
+            rest.pass(block);
+        }
         if let Some(block) = std::mem::replace(&mut held, next) {
             let packed = packed.filter(|_| ended && failure.is_none());
             parts.send(Part::Block(block, packed))?;
@@ -269,6 +302,9 @@ fn send(
             return parts.send(Part::Torn(failure));
         }
         if ended {
+            if let Some(rest) = rest {
+                rest.leave();
+            }
             return Ok(());
         }
     }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use dataflows::Epoch;
+
 use crate::hdfs;
 use crate::source::Stopped;
 
@@ -80,6 +82,32 @@ pub enum Error {
     /// Standard input is given more than once.
     #[error("standard input (-) is given twice: it can be read once")]
     StdinTwice,
+    /// What a bound epoch is made of is gone.
+    #[error(
+        "epoch {epoch} is bound to lines of {}, which is gone: put it back, or name the file that it \
+         has become",
+        path.display()
+    )]
+    BoundGone {
+        /// The epoch.
+        epoch: Epoch,
+        /// The file, as it was given then.
+        path: PathBuf,
+    },
+    /// What a bound epoch is made of was changed while it was read.
+    #[error(
+        "epoch {epoch} is bound to other lines than stand in {} now; nothing of it was applied",
+        path.display()
+    )]
+    NotAsBound {
+        /// The epoch.
+        epoch: Epoch,
+        /// The file, or the first one.
+        path: PathBuf,
+    },
+    /// The ledger speaks of what is no file.
+    #[error("the ledger's {0} is no file: this ledger is a live job's, and no replay's")]
+    Foreign(String),
     /// A thread cannot be started.
     #[error("cannot start a thread that reads files")]
     Thread(#[source] io::Error),

@@ -43,6 +43,11 @@ impl Known {
         self.positions.insert(path, position);
     }
 
+    /// Whether the ledger knows none that was not asked for.
+    pub fn is_empty(&self) -> bool {
+        self.positions.is_empty()
+    }
+
     /// Opens a file where it is to be read on, and says as what it is known.
     ///
     /// A path that is not known is a known file nevertheless if that very file stands there (a link,

@@ -1,17 +1,18 @@
 //! A file that stands open at the place from which it is read on.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flate2::read::MultiGzDecoder;
 
-use super::blocks::Blocks;
+use super::blocks::{Block, Blocks, Cut};
 use super::error::{Change, Error};
 use super::identity::{COMPARED, Packed, Position};
 use super::inputs::STDIN;
@@ -34,6 +35,40 @@ pub(super) struct Opened {
     pub failure: Option<io::Error>,
     /// How many bytes of the file, packed where it is packed, lie behind.
     pub behind: u64,
+    /// Up to which byte, unpacked, it is read, if not to its end.
+    end: Option<u64>,
+}
+
+/// What comes through a pipe or the like, which is there once: of each that this process has opened, by
+/// device and inode, what is left to be read, if it was left on purpose.
+static STREAMS: Mutex<BTreeMap<(u64, u64), Option<Rest>>> = Mutex::new(BTreeMap::new());
+
+/// A stream that is read up to a place, to be read on from there.
+pub(super) struct Rest {
+    file: File,
+    itself: (u64, u64),
+    trail: Trail,
+}
+
+impl Rest {
+    /// Notes that a block was read.
+    pub fn pass(&mut self, block: &Block) {
+        self.trail.pass(&block.lines);
+        if let Some(Cut { bytes, tail }) = &block.cut {
+            self.trail.pass_unseen(*bytes, tail.clone());
+        }
+        self.trail.lines += block.count;
+    }
+
+    /// Leaves it to whoever opens the stream next.
+    pub fn leave(self) {
+        streams().insert(self.itself, Some(self));
+    }
+}
+
+fn streams() -> MutexGuard<'static, BTreeMap<(u64, u64), Option<Rest>>> {
+    // What it guards is whole at any time.
+    STREAMS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the system says of a file.
@@ -47,7 +82,7 @@ struct There {
 
 enum Content {
     Local(File),
-    Hdfs(hdfs::File),
+    Hdfs(Box<hdfs::File>),
 }
 
 enum Body {
@@ -83,7 +118,24 @@ impl Opened {
     ///
     /// What is packed, or comes through a pipe, is read up to there.
     pub fn at(path: &Path, known: Option<&Position>, hdfs: &Hdfs) -> Result<Opened, Refusal> {
+        Opened::up_to(None, path, known, hdfs)
+    }
+
+    /// The same, of a file that is read up to a byte, unpacked, if not to its end.
+    pub fn up_to(
+        end: Option<u64>,
+        path: &Path,
+        known: Option<&Position>,
+        hdfs: &Hdfs,
+    ) -> Result<Opened, Refusal> {
         let mut opened = Opened::open(path, hdfs)?;
+        opened.end = end;
+        if opened.is_stream() {
+            opened.go_on_once()?;
+            if opened.trail.bytes > known.map_or(0, |known| known.bytes) {
+                return Err(Refusal::Unreadable(read_already()));
+            }
+        }
         match known {
             Some(known) => {
                 opened.go_to(known)?;
@@ -114,7 +166,34 @@ impl Opened {
             Body::Plain(content)
         };
         let trail = Trail::default();
-        Ok(Opened { body, there, packed, trail, ahead: Vec::new(), failure: None, behind: 0 })
+        let (ahead, failure) = (Vec::new(), None);
+        Ok(Opened { body, there, packed, trail, ahead, failure, behind: 0, end: None })
+    }
+
+    /// Goes on in a stream where this process has left it; it must not have read more of it.
+    fn go_on_once(&mut self) -> io::Result<()> {
+        let Some(itself) = self.there.itself else { return Ok(()) };
+        match streams().insert(itself, None) {
+            None => {}
+            Some(Some(Rest { file, trail, .. })) => {
+                self.body = Body::Plain(Content::Local(file));
+                self.trail = trail;
+            }
+            Some(None) => return Err(read_already()),
+        }
+        Ok(())
+    }
+
+    /// What will be left when this was read up to its end, if it is a stream that can be gone on with.
+    pub fn rest(&self) -> Option<Rest> {
+        let (Body::Plain(Content::Local(file)), Some(itself), Some(_)) =
+            (&self.body, self.there.itself, self.end)
+        else {
+            return None;
+        };
+        // Without a second hand on it, whoever writes would see that nobody reads.
+        let file = file.try_clone().ok().filter(|_| self.is_stream())?;
+        Some(Rest { file, itself, trail: self.trail.clone() })
     }
 
     /// Whether it comes through a pipe or the like: it can be read once.
@@ -150,11 +229,15 @@ impl Opened {
     /// Turns to reading, and to what counts the packed bytes taken.
     pub fn into_blocks(self) -> (Blocks<Box<dyn Read + Send>>, Option<Arc<AtomicU64>>) {
         // Boxed as what they are: files read into memory that was never written, a `Body` could not.
-        let (rest, taken): (Box<dyn Read + Send>, _) = match self.body {
+        let (mut rest, taken): (Box<dyn Read + Send>, _) = match self.body {
             Body::Plain(Content::Local(file)) => (Box::new(file), None),
-            Body::Plain(Content::Hdfs(file)) => (Box::new(file), None),
+            Body::Plain(Content::Hdfs(file)) => (file, None),
             Body::Packed { unpacked, taken } => (unpacked, Some(taken)),
         };
+        if let Some(end) = self.end {
+            rest =
+                Box::new(rest.take(end.saturating_sub(self.trail.bytes + self.ahead.len() as u64)));
+        }
         (Blocks::new(self.ahead, rest, self.failure), taken)
     }
 
@@ -200,7 +283,8 @@ impl Opened {
     }
 
     fn look_ahead(&mut self) {
-        self.failure = self.body.read(COMPARED, &mut self.ahead).err();
+        let left = self.end.map_or(COMPARED, |end| end.saturating_sub(self.trail.bytes));
+        self.failure = self.body.read(left.min(COMPARED), &mut self.ahead).err();
     }
 }
 
@@ -227,7 +311,7 @@ impl Content {
         if hdfs::is_url(path) {
             let file = hdfs.open(path)?;
             let there = There { at_rest: true, length: file.length(), itself: None };
-            return Ok((Content::Hdfs(file), there));
+            return Ok((Content::Hdfs(Box::new(file)), there));
         }
         let stdin = path.as_os_str() == STDIN;
         let file = if stdin {
@@ -277,6 +361,10 @@ impl Seek for Content {
             Content::Hdfs(file) => file.seek(to),
         }
     }
+}
+
+fn read_already() -> io::Error {
+    io::Error::other("it was read already, and is there once: give the same command again")
 }
 
 /// A file that counts what is taken from it.

@@ -39,6 +39,8 @@ pub(super) struct Planned {
     pub known: Option<Entry>,
     /// The file itself, where it cannot be opened again, or not cheaply.
     pub opened: Option<Opened>,
+    /// Up to which byte, unpacked, it is read; to its end where there is none.
+    pub end: Option<u64>,
 }
 
 /// A file that the ledger knows by another name.
@@ -133,7 +135,7 @@ impl Plan {
         let keep = opened.is_stream() || (opened.is_far() && *left_open < LEFT_OPEN);
         *left_open += usize::from(keep);
         let opened = keep.then_some(opened);
-        self.files.push(Planned { path, partition, known, opened });
+        self.files.push(Planned { path, partition, known, opened, end: None });
     }
 
     /// How many files have anything new, and how many have not.

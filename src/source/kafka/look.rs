@@ -52,11 +52,22 @@ impl Reader {
             let all: Vec<_> = open.iter().map(|nth| self.parts[*nth].partition.clone()).collect();
             let earliest = self.offsets(At::Beginning, &all)?;
             let end = self.offsets(At::End, &all)?;
+            let ids = self.topic_ids()?;
+            for part in self.parts.iter_mut().filter(|part| part.topic_id == 0) {
+                // That of the first look: what the ledger has is compared by it.
+                part.topic_id = ids[&*part.partition.topic];
+            }
             let mut compare = BTreeMap::new();
             for nth in open {
                 let part = &self.parts[nth];
                 let (partition, wanted) = (part.partition.clone(), part.next);
                 let (earliest, end) = (earliest[&partition], end[&partition]);
+                let topic_id = ids[&*partition.topic];
+                if part.is_of_another(topic_id) {
+                    self.pass(Error::Anew { partition, wanted, earliest }, 0)?;
+                    self.lost.insert(nth, (topic_id, earliest));
+                    continue;
+                }
                 match judge(wanted, part.mark(), earliest, end) {
                     Verdict::Whole => {}
                     Verdict::Compare => {
@@ -68,7 +79,7 @@ impl Reader {
                     }
                     Verdict::Shrunk => {
                         self.pass(Error::Shrunk { partition, wanted, earliest, end }, 0)?;
-                        self.lost.insert(nth, earliest);
+                        self.lost.insert(nth, (topic_id, earliest));
                     }
                 }
             }
@@ -77,19 +88,31 @@ impl Reader {
             for nth in others {
                 let part = &self.parts[nth];
                 let (partition, wanted) = (part.partition.clone(), part.next);
-                let earliest = compare[&nth];
+                let (topic_id, earliest) = (part.topic_id, compare[&nth]);
                 self.pass(Error::Anew { partition, wanted, earliest }, 0)?;
-                self.lost.insert(nth, earliest);
+                self.lost.insert(nth, (topic_id, earliest));
             }
             return Ok(());
         }
     }
 
+    /// The ids of all topics, by name.
+    fn topic_ids(&self) -> Result<BTreeMap<Arc<str>, u128>, Error> {
+        let names: Vec<_> = self.topics().into_iter().collect();
+        let asked: Vec<_> = names.iter().map(|name| &**name).collect();
+        // Asking changes nothing.
+        let ask = |_| self.ask.topic_ids(&asked);
+        let ids = persist(&self.stop, Peer::Kafka, "the topics", ask)?;
+        Ok(names.into_iter().zip(ids).collect())
+    }
+
+    fn topics(&self) -> BTreeSet<Arc<str>> {
+        self.parts.iter().map(|part| Arc::clone(&part.partition.topic)).collect()
+    }
+
     /// Judges whether every partition is there.
     fn look_for_gone(&mut self) -> Result<(), Error> {
-        let names: BTreeSet<_> =
-            self.parts.iter().map(|part| Arc::clone(&part.partition.topic)).collect();
-        for name in names {
+        for name in self.topics() {
             // Asking changes nothing.
             let asked = |_| self.ask.partitions(&name);
             let there = persist(&self.stop, Peer::Kafka, "the partitions of the topics", asked)?;
@@ -135,7 +158,8 @@ impl Reader {
                     What::Record { timestamp, value } => {
                         let date = part::date(timestamp);
                         let same = found.offset.unsigned_abs() == part.next - 1
-                            && part::checksum(date, part::kept(value)) == part.mark();
+                            && part::checksum(part.topic_id, date, part::kept(value))
+                                == part.mark();
                         others.extend((!same).then_some(nth));
                         open.swap_remove(at);
                     }

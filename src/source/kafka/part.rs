@@ -15,6 +15,8 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// A partition as it is read.
 pub(super) struct Part {
     pub partition: kafka::Partition,
+    /// The topic's id; 0 where the servers give it none.
+    pub topic_id: u128,
     source: Arc<source::Partition>,
     /// The offset to be read next.
     pub next: u64,
@@ -37,14 +39,19 @@ pub(super) struct Part {
     pub seen: Option<u64>,
 }
 
-/// A checksum of a record, never 0: its date and its bytes, as far as they are kept.
-pub(super) fn checksum(timestamp: i64, kept: &[u8]) -> u64 {
+/// A checksum of a record, never 0: the id of the topic that it was read from, its date, and its bytes,
+/// as far as they are kept.
+///
+/// The id is the one that the topic had when it was looked at last: what is read of another topic before
+/// that is noticed has a checksum that it will not have again.
+pub(super) fn checksum(topic_id: u128, timestamp: i64, kept: &[u8]) -> u64 {
     let crc = |bytes: &[u8]| {
         let mut crc = Crc::new();
         crc.update(bytes);
         u64::from(crc.sum())
     };
-    (crc(kept) << 32 | crc(&timestamp.to_le_bytes())).max(1)
+    let around = [&topic_id.to_le_bytes()[..], &timestamp.to_le_bytes()].concat();
+    (crc(kept) << 32 | crc(&around)).max(1)
 }
 
 /// What is kept of a record: of one that is too long no more than tells that.
@@ -60,7 +67,12 @@ pub(super) fn date(timestamp: kafka::Timestamp) -> i64 {
 
 impl Part {
     /// A partition that is read from there on.
-    pub fn new(topic: Topic, partition: kafka::Partition, next: u64, checksum: u64) -> Part {
+    pub fn new(
+        topic: Topic,
+        (partition, topic_id): (kafka::Partition, u128),
+        next: u64,
+        checksum: u64,
+    ) -> Part {
         // The order of an epoch's records: by topic, then by number.
         let number = partition.number.unsigned_abs();
         let ordinal = match topic {
@@ -71,6 +83,7 @@ impl Part {
         let source = Arc::new(source::Partition { topic, name, separator: b'/', ordinal });
         Part {
             partition,
+            topic_id,
             source,
             next,
             passed: next,
@@ -135,6 +148,11 @@ impl Part {
         }
     }
 
+    /// Whether its topic, which has this id now, is another than the one that was read.
+    pub fn is_of_another(&self, topic_id: u128) -> bool {
+        self.topic_id != 0 && topic_id != 0 && self.topic_id != topic_id
+    }
+
     /// Whether so many of its records wait that they make a chunk.
     pub fn is_full(&self) -> bool {
         self.bytes.len() + size_of_val(&self.index[..]) >= CHUNK_BYTES
@@ -158,7 +176,7 @@ impl Part {
     fn last(&self) -> Option<u64> {
         let last = self.index.last()?;
         let start = self.index.len().checked_sub(2).map_or(0, |before| self.index[before].end);
-        Some(checksum(last.timestamp, &self.bytes[start..last.end]))
+        Some(checksum(self.topic_id, last.timestamp, &self.bytes[start..last.end]))
     }
 
     /// Ends its range of the open epoch, if it has one: all its records are in chunks.
@@ -193,9 +211,9 @@ impl Part {
     }
 
     /// Begins again, in a topic that was made anew: no epoch is open that has records of it.
-    pub fn begin_again(&mut self, earliest: u64) {
+    pub fn begin_again(&mut self, topic_id: u128, earliest: u64) {
         assert!(!self.touched, "what was read of a topic is closed before it begins again");
-        let (topic, partition) = (self.source.topic, self.partition.clone());
+        let (topic, partition) = (self.source.topic, (self.partition.clone(), topic_id));
         *self = Part { seen: self.seen, ..Part::new(topic, partition, earliest, 0) };
     }
 }
@@ -205,7 +223,8 @@ mod tests {
     use super::*;
 
     fn part() -> Part {
-        Part::new(Topic::Clicks, kafka::Partition { topic: "t".into(), number: 3 }, 10, 7)
+        let partition = kafka::Partition { topic: "t".into(), number: 3 };
+        Part::new(Topic::Clicks, (partition, 5), 10, 7)
     }
 
     #[test]
@@ -222,7 +241,7 @@ mod tests {
         assert_eq!(found, [(12, b"ab".to_vec()), (15, Vec::new())]);
         let range = part.close().unwrap();
         assert_eq!((range.from, range.to, &range.partition[..]), (10, 16, &b"t/3"[..]));
-        assert_eq!(range.position, Position::Topic(checksum(-1, b"")));
+        assert_eq!(range.position, Position::Topic(checksum(5, -1, b"")));
         part.take(17, 6, Some(b"c"), 100);
         part.chunk(Epoch(2)).unwrap();
         assert_eq!(part.close().map(|range| (range.from, range.to)), Some((16, 18)));
@@ -243,11 +262,12 @@ mod tests {
         part.take(10, 1, Some(b"a"), 0);
         part.take(11, 2, Some(b"b"), 0);
         let mark = part.mark();
-        assert_eq!(mark, checksum(2, b"b"));
+        assert_eq!(mark, checksum(5, 2, b"b"));
         part.chunk(Epoch(1)).unwrap();
         assert_eq!(part.mark(), mark);
-        assert_ne!(checksum(1, b"b"), mark);
-        assert_ne!(checksum(2, b"c"), mark);
+        for other in [checksum(5, 1, b"b"), checksum(5, 2, b"c"), checksum(6, 2, b"b")] {
+            assert_ne!(other, mark);
+        }
     }
 
     #[test]

@@ -44,8 +44,9 @@ pub(super) struct Reader {
     pub ask: Arc<Consumer>,
     /// All of them, in the order of an epoch's records.
     pub parts: Vec<Part>,
-    /// Those that are others than were read, with their earliest offsets, until they begin again.
-    pub lost: BTreeMap<usize, u64>,
+    /// Those that are others than were read, until they begin again: with the ids of their topics, and
+    /// their earliest offsets.
+    pub lost: BTreeMap<usize, (u128, u64)>,
     pub on_gap: OnGap,
     pub shared: Arc<Shared>,
     pub stop: Stop,
@@ -110,7 +111,7 @@ impl Reader {
             feed.goes_on()?;
             for heard in news.try_iter() {
                 match heard {
-                    News::Found(topic, found) => {
+                    News::Found(topic, topic_id, found) => {
                         if !self.close_first(&mut open, feed)? {
                             return Ok(());
                         }
@@ -118,7 +119,7 @@ impl Reader {
                         self.parts
                             .retain(|part| !found.iter().any(|(it, _)| *it == part.partition));
                         let found = found.into_iter();
-                        let new = found.map(|(it, from)| Part::new(topic, it, from, 0));
+                        let new = found.map(|(it, from)| Part::new(topic, (it, topic_id), from, 0));
                         self.parts.extend(new);
                         self.parts.sort_by_key(Part::ordinal);
                         self.publish();
@@ -286,9 +287,10 @@ impl Reader {
 
     /// Begins again where a topic was made anew.
     fn begin_again(&mut self) {
-        for (nth, earliest) in std::mem::take(&mut self.lost) {
-            self.parts[nth].begin_again(earliest);
+        for (nth, (topic_id, earliest)) in std::mem::take(&mut self.lost) {
+            self.parts[nth].begin_again(topic_id, earliest);
         }
+        self.shared.know(self.parts.iter().map(|part| (&*part.partition.topic, part.topic_id)));
     }
 
     fn assign(&self) -> Result<(), Error> {

@@ -26,8 +26,8 @@ const SURE: u32 = 3;
 
 /// What the reader hears of the topics.
 pub(super) enum News {
-    /// There are more partitions, which begin there.
-    Found(Topic, Vec<(Partition, u64)>),
+    /// There are more partitions of a topic with this id, which begin there.
+    Found(Topic, u128, Vec<(Partition, u64)>),
     /// A topic seems to be another than it was.
     Doubt,
     /// The topics cannot be read.
@@ -39,6 +39,8 @@ pub(super) enum News {
 pub(super) struct Shared {
     /// How far every partition is read.
     reached: Mutex<BTreeMap<Partition, u64>>,
+    /// The ids of the topics that are read, by name.
+    ids: Mutex<BTreeMap<String, u128>>,
     /// How many records are read.
     pub records: AtomicU64,
     /// When the brokers were last asked something that they answered, in milliseconds since 1970.
@@ -57,6 +59,18 @@ impl Shared {
                 None => drop(reached.insert(partition.clone(), offset)),
             }
         }
+    }
+
+    /// Notes which topics are read.
+    pub fn know<'a>(&self, ids: impl Iterator<Item = (&'a str, u128)>) {
+        let mut known = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(ids.map(|(topic, id)| (topic.to_owned(), id)));
+    }
+
+    /// Whether the topic of this id is the one that is read.
+    fn knows(&self, topic: &str, id: u128) -> bool {
+        let known = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(topic).is_none_or(|known| *known == 0 || id == 0 || *known == id)
     }
 
     /// Forgets a partition that is read no more.
@@ -104,6 +118,8 @@ struct Seen {
     missing: u32,
     /// How often in a row a partition was missing, or ended before what was read of it.
     short: u32,
+    /// Whether a topic has another id.
+    another: bool,
     lag: u64,
 }
 
@@ -134,10 +150,9 @@ impl Watch {
                 }
                 Err(Ended::Failed(error)) => return self.say(News::Failed(error)),
             }
-            if std::mem::take(&mut seen.missing) > 0 {
-                self.say(News::Doubt);
-            }
-            if seen.short >= SURE {
+            let was_missing = std::mem::take(&mut seen.missing) > 0;
+            let is_another = std::mem::take(&mut seen.another);
+            if was_missing || is_another || seen.short >= SURE {
                 seen.short = 0;
                 self.say(News::Doubt);
             }
@@ -153,11 +168,15 @@ impl Watch {
         // 1. Partitions that are new begin at their beginning; one that is no more is the reader's to
         //    judge.
         let mut missing = false;
-        for (topic, name) in &self.topics {
-            let mut new = self.ask.partitions(name)?;
+        let names = self.topics.each_ref().map(|(_, name)| &**name);
+        // In this order: of one that is missing the ids would say less.
+        let there = [self.ask.partitions(names[0])?, self.ask.partitions(names[1])?];
+        let ids = self.ask.topic_ids(&names)?;
+        for (((topic, name), id), mut new) in self.topics.iter().zip(ids).zip(there) {
+            seen.another |= !self.shared.knows(name, id);
             let is_there = |partition: &Partition| new.contains(partition);
-            let of_it = reached.keys().filter(|partition| *partition.topic == **name);
-            missing |= !of_it.clone().all(is_there);
+            let mut of_it = reached.keys().filter(|partition| *partition.topic == **name);
+            missing |= !of_it.all(is_there);
             new.retain(|partition| !reached.contains_key(partition));
             if !new.is_empty() {
                 let beginnings = self.ask.offsets(At::Beginning, &new)?;
@@ -166,7 +185,7 @@ impl Watch {
                 }
                 // Known from now on; read as soon as the reader hears of it.
                 self.shared.reach(beginnings.iter().map(|(partition, from)| (partition, *from)));
-                self.say(News::Found(*topic, beginnings.into_iter().collect()));
+                self.say(News::Found(*topic, id, beginnings.into_iter().collect()));
             }
         }
         if missing {
@@ -193,25 +212,14 @@ impl Watch {
 
     /// Logs how far behind the job is, and for how long yet.
     fn log(&self, logged: &mut Logged, lag: u64) {
-        let seconds = logged.at.elapsed().as_secs_f64();
         let records = self.shared.records.load(Ordering::Relaxed);
+        let seconds = logged.at.elapsed().as_secs_f64();
         let rate = (records - logged.records) as f64 / seconds;
-        let before = std::mem::replace(&mut logged.lag, (lag > self.behind).then_some(lag));
-        match (before, logged.lag) {
-            (_, Some(lag)) => {
-                let gained = before.map_or(rate, |before| (before as f64 - lag as f64) / seconds);
-                let left = if gained >= 1.0 {
-                    let seconds = Duration::from_secs((lag as f64 / gained).ceil() as u64);
-                    format!("done in about {seconds:?}")
-                } else {
-                    "not getting closer".to_owned()
-                };
-                log::info!("catching up: lag_records={lag} records_per_second={rate:.0}: {left}");
-            }
-            (Some(_), None) => log::info!("caught up: lag_records={lag}"),
-            (None, None) => {}
+        let now = (lag > self.behind).then_some(lag);
+        if let Some(outlook) = outlook(logged.lag, now, rate, seconds) {
+            log::info!("{outlook}: lag_records={lag} records_per_second={rate:.0}");
         }
-        (logged.at, logged.records) = (Instant::now(), records);
+        *logged = Logged { at: Instant::now(), lag: now, records };
     }
 
     fn tell_group(&self) {
@@ -231,5 +239,68 @@ impl Watch {
         if self.news.send(news).is_err() {
             log::debug!("news of the topics are told to nobody: the source has ended");
         }
+    }
+}
+
+/// How it looks for a job that was so far behind some seconds ago, and is so far behind now, if it is;
+/// and has read at this rate meanwhile.
+fn outlook(before: Option<u64>, now: Option<u64>, rate: f64, seconds: f64) -> Option<String> {
+    match (before, now) {
+        (None, None) => None,
+        (Some(_), None) => Some("caught up".to_owned()),
+        (_, Some(lag)) => {
+            // What comes meanwhile makes it longer; at first that is not known.
+            let gained = before.map_or(rate, |before| (before as f64 - lag as f64) / seconds);
+            if gained < 1.0 {
+                return Some("falling behind".to_owned());
+            }
+            let left = (lag as f64 / gained).ceil() as u64;
+            let (hours, minutes, seconds) = (left / 3600, left / 60 % 60, left % 60);
+            let left = match (hours, minutes) {
+                (0, 0) => format!("{seconds} s"),
+                (0, _) => format!("{minutes} min {seconds} s"),
+                _ => format!("{hours} h {minutes} min"),
+            };
+            Some(format!("catching up, done in about {left}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outlook_is_by_what_is_gained_on_what_comes() {
+        for (before, now, rate, said) in [
+            (None, None, 500.0, None),
+            (Some(900), None, 500.0, Some("caught up")),
+            (None, Some(30_000), 1_000.0, Some("catching up, done in about 30 s")),
+            (Some(40_000), Some(30_000), 5_000.0, Some("catching up, done in about 30 s")),
+            (Some(900_000), Some(800_000), 1.0, Some("catching up, done in about 1 min 20 s")),
+            (Some(80_010), Some(80_000), 1.0, Some("catching up, done in about 22 h 13 min")),
+            (Some(30_000), Some(30_001), 5_000.0, Some("falling behind")),
+            (None, Some(30_000), 0.0, Some("falling behind")),
+        ] {
+            assert_eq!(outlook(before, now, rate, 10.0).as_deref(), said, "{before:?} {now:?}");
+        }
+    }
+
+    #[test]
+    fn the_group_is_told_the_last_of_what_is_marked() {
+        let shared = Arc::new(Shared::default());
+        let range = |partition: &[u8], to| Range {
+            topic: Topic::Clicks,
+            partition: partition.to_vec(),
+            from: 0,
+            to,
+            position: crate::source::Position::Topic(1),
+        };
+        let group = Group(Arc::clone(&shared));
+        group.tell(&[range(b"t/0", 5), range(b"t/1", 7)]);
+        group.tell(&[range(b"t/0", 9)]);
+        let marks = shared.marks.lock().unwrap();
+        let told: Vec<_> = marks.iter().map(|(it, offset)| (it.to_string(), *offset)).collect();
+        assert_eq!(told, [("t/0".to_owned(), 9), ("t/1".to_owned(), 7)]);
     }
 }

@@ -1,0 +1,114 @@
+//! A job at work, as the commands that run one set it up.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crossbeam_channel::{Receiver, unbounded};
+use dataflows::Settings;
+
+use super::Error;
+use super::ending::Ending;
+use crate::config::Config;
+use crate::health::Health;
+use crate::job::{Job, Rooms, Standing};
+use crate::ledger::{Dates, Freshness, Mark, Names};
+use crate::live::watch_freshness;
+use crate::outside::{Outside, Told};
+use crate::retry::Stop;
+use crate::sink::Failed;
+use crate::source::Feed;
+use crate::tables::Tables;
+
+/// How many bytes of histories stay in memory beside those of the epochs in flight.
+pub(super) const HISTORY_BYTES: usize = 48 << 20;
+
+/// How many threads ask for histories at once.
+const LOADERS: usize = 2;
+
+/// Reads records into the feed, to their end.
+pub(super) type Read = Box<dyn FnOnce(&Feed) -> Result<(), Failed> + Send>;
+
+/// What a job reads beside its records, and where its effects go.
+pub(super) type Effects<O> = (Arc<dyn Tables>, (O, Receiver<Told>));
+
+/// How far a job has come when it ended.
+pub(super) struct Ended {
+    pub mark: Mark,
+    /// All that was there to be read is done.
+    pub is_all: bool,
+}
+
+/// What every job of a command has in common.
+pub(super) struct Work<'a> {
+    pub config: &'a Config,
+    pub workers: usize,
+    pub health: Health,
+    pub ending: Ending,
+    /// Counts the records of the epochs that are done.
+    pub records: Arc<AtomicU64>,
+}
+
+impl Work<'_> {
+    /// A job whose epochs are dated by the clock, and whose tables others write too.
+    pub fn job(
+        &self,
+        settings: Arc<Settings>,
+        names: &Arc<Names>,
+        standing: &Standing,
+        stop: &Stop,
+    ) -> Job {
+        let last = standing.bound.back().map_or(standing.mark.time, |binding| binding.time);
+        Job {
+            workers: self.workers,
+            loaders: LOADERS,
+            settings,
+            names: Arc::clone(names),
+            history_bytes: HISTORY_BYTES,
+            history_age: Some(self.config.history_age),
+            refresh: Some(self.config.refresh),
+            dates: Dates::live(last),
+            undated: None,
+            records: Arc::clone(&self.records),
+            health: self.health.clone(),
+            stop: stop.clone(),
+        }
+    }
+
+    /// Does a job while somebody says how fresh everything is.
+    pub fn run_watched<O: Outside>(
+        &self,
+        job: &Job,
+        standing: Standing,
+        rooms: Effects<O>,
+        read: Read,
+        freshness: &Freshness,
+    ) -> Result<Ended, Error> {
+        let watched = Stop::default();
+        self.run(job, standing, rooms, |feed| {
+            std::thread::scope(|threads| {
+                threads.spawn(|| watch_freshness(feed, freshness, &watched));
+                let read = read(feed);
+                watched.stop();
+                read
+            })
+        })
+    }
+
+    /// Does a job, until its source or the command ends.
+    pub fn run<O: Outside>(
+        &self,
+        job: &Job,
+        standing: Standing,
+        (tables, outside): Effects<O>,
+        read: impl FnOnce(&Feed) -> Result<(), Failed> + Send,
+    ) -> Result<Ended, Error> {
+        let (cut, cuts) = unbounded();
+        let in_flight = self.config.epoch.in_flight.max(standing.bound.len() as u64);
+        let feed = Arc::new(Feed::new(standing.mark.epoch, in_flight, cut));
+        self.ending.attend(&feed);
+        let rooms = Rooms { tables, outside, feed: (Arc::clone(&feed), cuts) };
+        let mark = job.run(standing, rooms, read)?;
+        log::info!("ended: mark={}", mark.epoch);
+        Ok(Ended { mark, is_all: feed.is_done() })
+    }
+}
