@@ -44,8 +44,8 @@ fn show_prints_documents_of_the_shapes_that_the_interface_says() {
     assert_eq!(job["recalls_total"], 1);
     assert_eq!(job["dead_letters_total"]["not_json"], 0);
     let files = json!([
-        { "topic": "articles", "path": "new.log", "lines": 2 },
         { "topic": "clicks", "path": "a.log", "lines": 1 },
+        { "topic": "articles", "path": "new.log", "lines": 2 },
     ]);
     assert_eq!(job["files"], files);
 }
