@@ -49,6 +49,12 @@ impl Site {
         Site { place, name: name.to_owned() }
     }
 
+    /// A connection of the test's own to the Redis that the tests share.
+    pub fn redis(&self) -> redis::Connection {
+        let url = format!("redis://{}/3", redis().address());
+        redis::Client::open(url).unwrap().get_connection().unwrap()
+    }
+
     /// Replays into the live servers: the arguments of a line, and where to be killed, if anywhere.
     pub fn replay(&self, line: &str, stop_at: Option<&str>) -> Outcome {
         let line = format!("replay {line} --config job.toml");

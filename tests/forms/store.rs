@@ -159,13 +159,11 @@ fn kafka_into_a_store_leaves_what_a_replay_does_through_kills_and_other_numbers_
 
     let job = site.job();
     let partition = |topic, name: &str, number, offset: i64| json!({ "topic": topic, "partition": format!("{name}/{number}"), "offset": offset });
-    let mut partitions: Vec<_> = site
-        .clicks
-        .iter()
-        .enumerate()
-        .map(|(number, offset)| partition("clicks", &site.topics.clicks, number, *offset))
-        .collect();
-    partitions.push(partition("articles", &site.topics.articles, 0, site.articles));
+    let clicks = (0..).zip(site.clicks);
+    let clicks =
+        clicks.map(|(number, offset)| partition("clicks", &site.topics.clicks, number, offset));
+    let articles = partition("articles", &site.topics.articles, 0, site.articles);
+    let partitions: Vec<_> = clicks.chain([articles]).collect();
     assert_eq!(job["partitions"], json!(partitions));
     assert_eq!(job["files"], json!([]));
     let outcomes = job["records_total"].as_object().unwrap();
