@@ -117,7 +117,7 @@ fn killed_at_random_times_and_many_times_in_quick_succession() {
 #[test]
 fn of_two_incarnations_the_older_ends_with_3_also_where_it_wakes_up_late_and_changes_nothing() {
     let mut oracle = testing::oracle::Oracle::start();
-    let input = Input::usual(7, 2400, &mut oracle);
+    let input = Input::usual(7, 5000, &mut oracle);
     let site = Site::new(Plan::shared(4), input);
     let mut flow = site.flow(7, false);
 
@@ -132,20 +132,18 @@ fn of_two_incarnations_the_older_ends_with_3_also_where_it_wakes_up_late_and_cha
 
     // The older one stands still in the middle of its work until the newer one has done it all.
     let older = newer;
-    let mut flowing = 0..40;
-    let doubts: BTreeSet<u64> = wait_for("an epoch under way", || {
-        if flowing.next().is_some() {
-            flow.some(20);
-        }
-        older.signal(Signal::STOP);
-        let under_way = site.under_way();
-        if under_way.is_empty() {
-            older.signal(Signal::CONT);
-            return None;
-        }
-        Some(under_way.collect())
+    let doubts: BTreeSet<u64> = std::thread::scope(|threads| {
+        threads.spawn(move || flow.rest_slowly(20, Duration::from_millis(15)));
+        wait_for("an epoch under way", || {
+            older.signal(Signal::STOP);
+            let under_way = site.under_way();
+            if under_way.is_empty() {
+                older.signal(Signal::CONT);
+                return None;
+            }
+            Some(under_way.collect())
+        })
     });
-    flow.rest();
     let mut newer = site.start(3);
     site.wait_until_done(&mut newer);
     site.must_be_right(&mut oracle, &Doubts::Of(doubts.clone()));

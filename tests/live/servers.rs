@@ -38,10 +38,10 @@ fn a_redis_that_dies_or_stands_still_costs_nothing_and_doubles_nothing() {
     let mut job = site.start(2);
     meanwhile(&site, 11, &mut job, |job| {
         redis.kill(&[]);
-        job.says("waiting for Redis");
+        job.says("waiting for redis");
         away(1);
         redis.restart(&[]);
-        job.says("Redis is back");
+        job.says("redis is back");
         site.wait_for_more(job, 3);
         redis.stand_still("redis");
         away(3);
@@ -97,7 +97,7 @@ fn an_hbase_of_which_a_part_dies_or_stands_still_costs_nothing_and_holds_up_no_s
     let mut job = site.start(2);
     meanwhile(&site, 13, &mut job, |job| {
         hbase.kill(&["thrift"]);
-        job.says("waiting for HBase");
+        job.says("waiting for hbase");
         away(1);
         hbase.restart(&["thrift"]);
         site.wait_for_more(job, 3);

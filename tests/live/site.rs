@@ -172,12 +172,16 @@ impl Site {
 
     /// Produces the input, some at a time.
     pub fn flow(&self, seed: u64, keyed_by_user: bool) -> Flow<'_> {
-        let sender = self.topics.producer(&[("message.max.bytes", "8388608")]);
+        let sender = self.sender();
         let partitions = topics::partitions(&self.member, &self.topics.clicks);
         let partitions = usize::try_from(partitions).unwrap();
         let random = Random::new(seed);
         let now = i64::try_from(ledger::now()).unwrap();
         Flow { site: self, sender, random, keyed_by_user, partitions, now, clicks: 0, articles: 0 }
+    }
+
+    fn sender(&self) -> Sender {
+        self.topics.producer(&[("message.max.bytes", "8388608")])
     }
 
     /// Where the partitions of clicks, and those of new articles, end.
@@ -346,6 +350,8 @@ const ODD_DATES: [i64; 4] = [1, 999, 4_102_444_800_000, 253_402_300_799_999];
 impl Flow<'_> {
     /// From now on, clicks go into so many partitions.
     pub fn over(&mut self, partitions: usize) {
+        // A producer that knows of the former ones would learn of these by and by.
+        self.sender = self.site.sender();
         self.partitions = partitions;
     }
 
