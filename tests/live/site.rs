@@ -140,7 +140,8 @@ impl Site {
             clicks: AtomicUsize::new(0),
         };
         site.run("tables create --config job.toml").done();
-        site.run("tables load --config job.toml --similar similar.tsv --history history.tsv").done();
+        site.run("tables load --config job.toml --similar similar.tsv --history history.tsv")
+            .done();
         site
     }
 
@@ -201,9 +202,7 @@ impl Site {
     /// Waits until the mark has passed so many epochs.
     #[track_caller]
     pub fn wait_for_mark(&self, job: &mut Job, epochs: u64) {
-        self.wait_while_it_runs("a mark", job, || {
-            (self.mark() >= epochs).then_some(())
-        });
+        self.wait_while_it_runs("a mark", job, || (self.mark() >= epochs).then_some(()));
     }
 
     /// Waits until the mark has passed so many epochs more.
@@ -307,7 +306,8 @@ impl Site {
     #[track_caller]
     pub fn under_way(&self) -> std::ops::RangeInclusive<u64> {
         let none = [Vec::new(), Vec::new()];
-        let progress = self.progress(&none).unwrap_or(Progress { bound: 0, mark: 0, is_done: false });
+        let progress =
+            self.progress(&none).unwrap_or(Progress { bound: 0, mark: 0, is_done: false });
         progress.mark + 1..=progress.bound
     }
 }
