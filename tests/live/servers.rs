@@ -89,7 +89,7 @@ fn a_broker_that_dies_or_stands_still_costs_nothing_and_doubles_nothing() {
 }
 
 #[test]
-fn an_hbase_of_which_a_part_dies_or_stands_still_costs_nothing_and_holds_up_no_score() {
+fn an_hbase_of_which_a_part_dies_or_stands_still_costs_nothing() {
     let mut oracle = Oracle::start();
     let hbase = Server::start("hbase", &[]);
     let servers = Servers { hbase: hbase.address(), ..Servers::shared() };
