@@ -12,7 +12,7 @@ use testing::seeds;
 
 use super::input::Input;
 use super::judge::Doubts;
-use super::site::{Plan, Site};
+use super::site::{Plan, Site, pause};
 
 /// Where a kill may hit, in the order of an epoch. After a write of which nobody was told, and before it
 /// was sent, is the same as within its call.
@@ -98,7 +98,7 @@ fn killed_at_random_times_and_many_times_in_quick_succession() {
                 let job = site.start(1 + random.below(3) as u32);
                 // A start takes a fraction of a second: some are killed while they recover.
                 let longest = *random.one_of(&[200, 1000, 2500]);
-                std::thread::sleep(Duration::from_millis(random.below(longest) as u64));
+                pause(Duration::from_millis(random.below(longest) as u64));
                 let (ended, epochs) = site.kill(job);
                 assert!(ended.killed(), "{ended}");
                 *under_way.lock().unwrap() += epochs.clone().count();

@@ -10,12 +10,12 @@ use testing::servers::Server;
 use super::input::Input;
 use super::job::Job;
 use super::judge::Doubts;
-use super::site::{Plan, Servers, Site};
+use super::site::{Plan, Servers, Site, pause};
 
 /// How long a server is away. Nothing is judged by it.
 fn away(seconds: u64) {
     let times = if testing::all() { 5 } else { 1 };
-    std::thread::sleep(Duration::from_secs(times * seconds));
+    pause(Duration::from_secs(times * seconds));
 }
 
 /// Lets the job work on what comes by and by, while this befalls it.
@@ -107,7 +107,7 @@ fn an_hbase_of_which_a_part_dies_or_stands_still_costs_nothing() {
         site.wait_for_more(job, 3);
         // Longer than a first attempt is waited for.
         hbase.stand_still("thrift");
-        std::thread::sleep(Duration::from_secs(12));
+        pause(Duration::from_secs(12));
         hbase.go_on("thrift");
     });
     site.must_be_right(&mut oracle, &Doubts::Any);

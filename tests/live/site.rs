@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use online_recall::config::{self, Config, Need, Outside};
 use online_recall::ledger::{self, Binding};
 use online_recall::redis::Rows;
+use online_recall::retry::Stop;
 use rdkafka::consumer::BaseConsumer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -26,6 +27,11 @@ const LONG: Duration = Duration::from_secs(240);
 
 /// How long is waited between two looks.
 const SHORT: Duration = Duration::from_millis(50);
+
+/// Lets time pass: for so long a fault lasts, or nobody clicks. Nothing is judged by it.
+pub fn pause(time: Duration) {
+    Stop::default().wait(time);
+}
 
 /// Where clients reach servers.
 #[derive(Clone)]
@@ -390,10 +396,10 @@ impl Flow<'_> {
     }
 
     /// Produces the rest by and by, as users click.
-    pub fn rest_slowly(&mut self, clicks: usize, pause: Duration) {
+    pub fn rest_slowly(&mut self, clicks: usize, between: Duration) {
         while self.site.flows() {
             self.some(clicks);
-            std::thread::sleep(pause);
+            pause(between);
         }
     }
 
