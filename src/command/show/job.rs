@@ -10,9 +10,9 @@ use crate::command::{Error, Place, Servers, Settled, date};
 use crate::config::Config;
 use crate::decode::Reason;
 use crate::ledger::{self, Mark};
-use crate::{http, metrics, redis};
 use crate::source::{Position, Reached, Topic};
 use crate::store::Store;
+use crate::{http, metrics, redis};
 use comfy_table::Cell;
 
 /// How a job stands.
