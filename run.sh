@@ -17,7 +17,8 @@ usage: ./run.sh COMMAND
                    named kafka-tls redis-cluster; data under var/stack (stack/README.md)
 
 As root on Debian, what is missing (compilers, make, OpenSSL, Python, Rust; for real servers Java,
-Maven and Redis) is installed by apt-get; elsewhere it is named. Logs go to standard error.
+Maven and Redis, for their readers Python's venv) is installed by apt-get;
+elsewhere it is named. Logs go to standard error.
 END
 }
 

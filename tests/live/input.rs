@@ -85,12 +85,6 @@ impl Input {
             history: of_today(&files(&plan["history"]).concat(), at),
         }
     }
-
-    /// Only the first clicks.
-    pub fn with_clicks(mut self, count: usize) -> Input {
-        self.clicks.truncate(count);
-        self
-    }
 }
 
 /// The partition of a click, where clicks are keyed by user: all of one user's in one.

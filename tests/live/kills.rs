@@ -12,7 +12,7 @@ use testing::seeds;
 
 use super::input::Input;
 use super::judge::Doubts;
-use super::site::{Plan, Site};
+use super::site::{Plan, Site, pause};
 
 /// Where a kill may hit, in the order of an epoch. After a write of which nobody was told, and before it
 /// was sent, is the same as within its call.
@@ -98,7 +98,7 @@ fn killed_at_random_times_and_many_times_in_quick_succession() {
                 let job = site.start(1 + random.below(3) as u32);
                 // A start takes a fraction of a second: some are killed while they recover.
                 let longest = *random.one_of(&[200, 1000, 2500]);
-                std::thread::sleep(Duration::from_millis(random.below(longest) as u64));
+                pause(Duration::from_millis(random.below(longest) as u64));
                 let (ended, epochs) = site.kill(job);
                 assert!(ended.killed(), "{ended}");
                 *under_way.lock().unwrap() += epochs.clone().count();
@@ -117,7 +117,7 @@ fn killed_at_random_times_and_many_times_in_quick_succession() {
 #[test]
 fn of_two_incarnations_the_older_ends_with_3_also_where_it_wakes_up_late_and_changes_nothing() {
     let mut oracle = testing::oracle::Oracle::start();
-    let input = Input::usual(7, 2400, &mut oracle);
+    let input = Input::usual(7, 5000, &mut oracle);
     let site = Site::new(Plan::shared(4), input);
     let mut flow = site.flow(7, false);
 
@@ -132,20 +132,18 @@ fn of_two_incarnations_the_older_ends_with_3_also_where_it_wakes_up_late_and_cha
 
     // The older one stands still in the middle of its work until the newer one has done it all.
     let older = newer;
-    let mut flowing = 0..40;
-    let doubts: BTreeSet<u64> = wait_for("an epoch under way", || {
-        if flowing.next().is_some() {
-            flow.some(20);
-        }
-        older.signal(Signal::STOP);
-        let under_way = site.under_way();
-        if under_way.is_empty() {
-            older.signal(Signal::CONT);
-            return None;
-        }
-        Some(under_way.collect())
+    let doubts: BTreeSet<u64> = std::thread::scope(|threads| {
+        threads.spawn(move || flow.rest_slowly(20, Duration::from_millis(15)));
+        wait_for("an epoch under way", || {
+            older.signal(Signal::STOP);
+            let under_way = site.under_way();
+            if under_way.is_empty() {
+                older.signal(Signal::CONT);
+                return None;
+            }
+            Some(under_way.collect())
+        })
     });
-    flow.rest();
     let mut newer = site.start(3);
     site.wait_until_done(&mut newer);
     site.must_be_right(&mut oracle, &Doubts::Of(doubts.clone()));

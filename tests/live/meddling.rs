@@ -30,7 +30,8 @@ fn another_member_of_the_group_and_offsets_that_it_moves_have_no_effect() {
     let move_offsets = || {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in (0..).zip(moved) {
-            list.add_partition_offset(&site.topics.clicks, partition, Offset::Offset(offset)).unwrap();
+            list.add_partition_offset(&site.topics.clicks, partition, Offset::Offset(offset))
+                .unwrap();
         }
         member.commit(&list, CommitMode::Sync).unwrap();
     };

@@ -16,7 +16,7 @@ use testing::random::Random;
 
 use super::input::Input;
 use super::judge::{Doubts, Mail};
-use super::site::{Plan, Site};
+use super::site::{Plan, Site, pause};
 
 /// The reader of mailboxes: it takes all versions, and deletes at the newest date that it read.
 struct Reader {
@@ -87,7 +87,7 @@ fn a_reader_that_empties_mailboxes_all_the_while_gets_every_list_and_none_twice_
             for _ in 0..kills {
                 let mut job = site.start(2);
                 site.wait_for_more(&mut job, 3);
-                std::thread::sleep(Duration::from_millis(random.below(300) as u64));
+                pause(Duration::from_millis(random.below(300) as u64));
                 doubts.extend(site.kill(job).1);
             }
             let mut job = site.start(2);

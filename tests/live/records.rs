@@ -40,7 +40,8 @@ fn random_sites_end_as_the_oracle_tells() {
             "order": if seed % 2 == 0 { "ascending" } else { "descending" },
             "weights": { "click": seed % 3, "share": 1_000_000 },
         });
-        let weights = [format!("hot.weights.click={}", seed % 3), "hot.weights.share=1000000".into()];
+        let weights =
+            [format!("hot.weights.click={}", seed % 3), "hot.weights.share=1000000".into()];
         plan.sets.extend(weights);
         plan.sets.push(format!("recall.neighbours={}", 1 + seed % 12));
         plan.sets.push(format!("recall.order={}", plan.settings["order"].as_str().unwrap()));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use online_recall::config::{self, Config, Need, Outside};
 use online_recall::ledger::{self, Binding};
 use online_recall::redis::Rows;
+use online_recall::retry::Stop;
 use rdkafka::consumer::BaseConsumer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -26,6 +27,11 @@ const LONG: Duration = Duration::from_secs(240);
 
 /// How long is waited between two looks.
 const SHORT: Duration = Duration::from_millis(50);
+
+/// Lets time pass: for so long a fault lasts, or nobody clicks. Nothing is judged by it.
+pub fn pause(time: Duration) {
+    Stop::default().wait(time);
+}
 
 /// Where clients reach servers.
 #[derive(Clone)]
@@ -140,7 +146,8 @@ impl Site {
             clicks: AtomicUsize::new(0),
         };
         site.run("tables create --config job.toml").done();
-        site.run("tables load --config job.toml --similar similar.tsv --history history.tsv").done();
+        site.run("tables load --config job.toml --similar similar.tsv --history history.tsv")
+            .done();
         site
     }
 
@@ -172,12 +179,16 @@ impl Site {
 
     /// Produces the input, some at a time.
     pub fn flow(&self, seed: u64, keyed_by_user: bool) -> Flow<'_> {
-        let sender = self.topics.producer(&[("message.max.bytes", "8388608")]);
+        let sender = self.sender();
         let partitions = topics::partitions(&self.member, &self.topics.clicks);
         let partitions = usize::try_from(partitions).unwrap();
         let random = Random::new(seed);
         let now = i64::try_from(ledger::now()).unwrap();
         Flow { site: self, sender, random, keyed_by_user, partitions, now, clicks: 0, articles: 0 }
+    }
+
+    fn sender(&self) -> Sender {
+        self.topics.producer(&[("message.max.bytes", "8388608")])
     }
 
     /// Where the partitions of clicks, and those of new articles, end.
@@ -197,9 +208,7 @@ impl Site {
     /// Waits until the mark has passed so many epochs.
     #[track_caller]
     pub fn wait_for_mark(&self, job: &mut Job, epochs: u64) {
-        self.wait_while_it_runs("a mark", job, || {
-            (self.mark() >= epochs).then_some(())
-        });
+        self.wait_while_it_runs("a mark", job, || (self.mark() >= epochs).then_some(()));
     }
 
     /// Waits until the mark has passed so many epochs more.
@@ -303,7 +312,8 @@ impl Site {
     #[track_caller]
     pub fn under_way(&self) -> std::ops::RangeInclusive<u64> {
         let none = [Vec::new(), Vec::new()];
-        let progress = self.progress(&none).unwrap_or(Progress { bound: 0, mark: 0, is_done: false });
+        let progress =
+            self.progress(&none).unwrap_or(Progress { bound: 0, mark: 0, is_done: false });
         progress.mark + 1..=progress.bound
     }
 }
@@ -346,6 +356,8 @@ const ODD_DATES: [i64; 4] = [1, 999, 4_102_444_800_000, 253_402_300_799_999];
 impl Flow<'_> {
     /// From now on, clicks go into so many partitions.
     pub fn over(&mut self, partitions: usize) {
+        // A producer that knows of the former ones would learn of these by and by.
+        self.sender = self.site.sender();
         self.partitions = partitions;
     }
 
@@ -384,10 +396,10 @@ impl Flow<'_> {
     }
 
     /// Produces the rest by and by, as users click.
-    pub fn rest_slowly(&mut self, clicks: usize, pause: Duration) {
+    pub fn rest_slowly(&mut self, clicks: usize, between: Duration) {
         while self.site.flows() {
             self.some(clicks);
-            std::thread::sleep(pause);
+            pause(between);
         }
     }
 
