@@ -17,7 +17,8 @@ usage: ./run.sh COMMAND
                    named kafka-tls redis-cluster; data under var/stack (stack/README.md)
 
 As root on Debian, what is missing (compilers, make, OpenSSL, Python, Rust; for real servers Java,
-Maven and Redis) is installed by apt-get; elsewhere it is named. Logs go to standard error.
+Maven and Redis, for their readers Python's venv) is installed by apt-get;
+elsewhere it is named. Logs go to standard error.
 END
 }
 
@@ -145,6 +146,13 @@ count_one() {
     if [[ $1 -eq 0 ]]; then echo 1 0; else echo 0 1; fi
 }
 
+# Makes sure of what the servers of tests run on, and the libraries of the site's readers.
+need_servers() {
+    local name
+    for name in kafka hbase hdfs redis; do "stack/$name" need || return 1; done
+    testing/readers/python >/dev/null
+}
+
 test_all_levels() {
     local seconds=60
     case ${1-} in
@@ -159,9 +167,14 @@ test_all_levels() {
         ;;
     esac
     need python3
+    # Downloads take as long as the build: both at once. A test that starts a server first does it itself.
+    need_servers &
+    local servers=$! cargo_test=(cargo test --release --locked --workspace --features failpoints)
     level "the oracle" count_unittest python3 -m unittest discover fixtures
-    level "the program" count_cargo \
-        cargo test --release --locked --no-fail-fast --workspace --features failpoints
+    # What cannot be built says so in the level.
+    "${cargo_test[@]}" --no-run >&2 || true
+    wait "$servers" || say "the servers that tests need cannot all be had; see above"
+    level "the program" count_cargo "${cargo_test[@]}" --no-fail-fast
     level "the decoder, fuzzed" count_one fuzz/run $seconds
     [[ ${1-} != --all ]] || level "the real servers" count_unittest python3 stack/test.py
     say ""

@@ -16,6 +16,12 @@ mod online_recall {
     pub mod decode;
 }
 
+/// The facts name the time, which in the dataflows needs timely; no time passes here.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct Epoch(pub u64);
+
 pub use model::*;
 use online_recall::decode::{self, Reason};
 

@@ -22,11 +22,13 @@ usage() {
     local name
     cat <<END_OF_USAGE
 usage: stack/$server start|stop|kill|status [PART…]
+       stack/$server need
        stack/$server tool CLASS [ARGS…]      (servers in Java)
 
   start    starts what does not run yet, on the data that is there; returns when it is ready
   stop     ends it in order and waits until it is gone
   kill     the same by SIGKILL, as a crash would
+  need     makes sure of what it runs on, and downloads it; starts nothing
   status   PART, address, pid and state, a line each; ends with 0 if all are ready
 
 PARTs: ${parts[*]}. Variables, as they are now; stack/README.md says what they mean:
@@ -238,6 +240,7 @@ main() {
         lock
         if [[ $command = stop ]]; then end TERM "${chosen[@]}"; else end KILL "${chosen[@]}"; fi
         ;;
+    need) need_programs ;;
     tool)
         declare -F tool >/dev/null || die "there are no tools; redis-cli -p $PORT is one"
         need_programs

@@ -44,6 +44,11 @@ pub fn each(name: &str, count: u64, test: impl Fn(u64, &mut Oracle) + Sync) {
     assert!(failed.is_empty(), "{} seeds failed:\n    {}", failed.len(), shown.join("\n    "));
 }
 
+/// Whether one seed is run alone, and what only many show cannot be asked for.
+pub fn is_one() -> bool {
+    std::env::var_os(SEED).is_some()
+}
+
 fn again(name: &str, seed: u64) -> String {
     format!("{SEED}={seed} cargo test --release --features failpoints --test {name}")
 }

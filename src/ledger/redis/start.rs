@@ -11,6 +11,7 @@ use super::recover::{self, KeyStep};
 use super::writer::{Room, Writer, read_to};
 use super::{Error, Kept, Redis};
 use crate::config;
+use crate::failpoint;
 use crate::job::Standing;
 use crate::ledger::{Binding, Mark};
 use crate::redis::{self, At, Commit, Dated, Job, KeyMark, Rows, Stands, Token, Written};
@@ -174,6 +175,7 @@ impl Opening {
             if taken == token {
                 let name = self.job.name();
                 log::info!("began: job={name} incarnation={}", token.number);
+                failpoint::reach("token-taken");
                 self.token = token;
                 return Ok(());
             }
@@ -351,7 +353,7 @@ impl Vacant {
         };
         let prepared = opening.job.prepare(&commit);
         match opening.ask("beginning the ledger", |job| job.commit(&prepared))? {
-            Written::Done => {}
+            Written::Done => failpoint::reach("ledger-begun"),
             Written::Refused(found) => {
                 let name = opening.job.name().to_owned();
                 return Err(Ended::Failed(begun_by_another(name, token, found)));

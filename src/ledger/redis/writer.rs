@@ -253,6 +253,7 @@ impl Running {
         });
         match written.map_err(of)? {
             Written::Done => {
+                failpoint::reach("written-back");
                 log::warn!(
                     "redis went back: wrote {count} bindings back: job={name} mark={} bound={}",
                     after.mark.epoch,

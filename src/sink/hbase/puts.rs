@@ -173,6 +173,7 @@ impl Puts {
         for (nth, versions) in undecided.into_iter().zip(read) {
             stands[nth] = versions.iter().any(|version| sending[nth].is(version));
         }
+        failpoint::reach("doubts-read");
         let mut stands = stands.into_iter();
         sending.retain(|_| !stands.next().expect("of each it is known whether it stands"));
         Ok(())

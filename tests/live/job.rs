@@ -1,0 +1,132 @@
+//! The job as a process of its own.
+
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus};
+
+use rustix::process::{Pid, Signal, kill_process};
+use testing::kafka::wait_for;
+use testing::program;
+
+/// A running `online-recall run`. It is killed when this is dropped.
+pub struct Job {
+    child: Child,
+    log: PathBuf,
+}
+
+/// How a job ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub log: String,
+}
+
+impl Ended {
+    /// Whether it was killed, by itself at a point or from outside.
+    pub fn killed(&self) -> bool {
+        self.status.signal() == Some(9)
+    }
+
+    /// Requires this exit status.
+    #[track_caller]
+    pub fn with(self, status: i32) -> Ended {
+        assert_eq!(self.status.code(), Some(status), "{self}");
+        self
+    }
+
+    /// Requires that the log says this.
+    #[track_caller]
+    pub fn says(self, what: &str) -> Ended {
+        assert!(self.log.contains(what), "`{what}` is not said: {self}");
+        self
+    }
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}; it logged\n{}", self.status, self.log)
+    }
+}
+
+impl Job {
+    /// Starts it within a folder; `log` is the name of its log there.
+    pub fn start(within: &Path, log: &str, args: &[&str], stop_at: Option<&str>) -> Job {
+        let log = within.join(log);
+        let mut command = program::command(within, ["run", "--config", "job.toml"]);
+        command.args(args).stderr(File::create(&log).unwrap());
+        command.stdout(File::create(within.join("printed")).unwrap());
+        if let Some(stop_at) = stop_at {
+            command.env(program::STOP_AT, stop_at);
+        }
+        Job { child: command.spawn().unwrap(), log }
+    }
+
+    /// How it ended, if it has.
+    pub fn over(&mut self) -> Option<Ended> {
+        let status = self.child.try_wait().unwrap()?;
+        Some(self.ended(status))
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn wait(mut self) -> Ended {
+        wait_for("the job's end", || self.over())
+    }
+
+    /// Kills it.
+    pub fn kill(mut self) -> Ended {
+        self.child.kill().unwrap();
+        let status = self.child.wait().unwrap();
+        self.ended(status)
+    }
+
+    /// Asks it to end, and requires that it does so in order.
+    #[track_caller]
+    pub fn stop(self) -> Ended {
+        self.signal(Signal::TERM);
+        self.wait().with(0)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
+    }
+
+    /// Waits until it has logged this.
+    #[track_caller]
+    pub fn says(&mut self, what: &str) {
+        wait_for(what, || {
+            let over = self.over();
+            if self.log().contains(what) {
+                return Some(());
+            }
+            assert!(over.is_none(), "it ended before `{what}`: {}", over.unwrap());
+            None
+        });
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
+    }
+
+    fn ended(&self, status: ExitStatus) -> Ended {
+        let log = self.log();
+        assert!(!log.contains("panicked at"), "a panic is no way to end:\n{log}");
+        Ended { status, log }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // One that stands still dies of this too.
+        if self.child.try_wait().unwrap().is_none() {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Servers die, stand still and come back; Redis comes back as it was before, or with nothing.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use testing::oracle::Oracle;
+use testing::servers::Server;
+
+use super::input::Input;
+use super::job::Job;
+use super::judge::Doubts;
+use super::site::{Plan, Servers, Site, pause};
+
+/// How long a server is away. Nothing is judged by it.
+fn away(seconds: u64) {
+    let times = if testing::all() { 5 } else { 1 };
+    pause(Duration::from_secs(times * seconds));
+}
+
+/// Lets the job work on what comes by and by, while this befalls it.
+fn meanwhile(site: &Site, seed: u64, job: &mut Job, befalls: impl FnOnce(&mut Job)) {
+    let mut flow = site.flow(seed, false);
+    std::thread::scope(|threads| {
+        threads.spawn(move || flow.rest_slowly(20, Duration::from_millis(40)));
+        site.wait_for_mark(job, 3);
+        befalls(job);
+    });
+    site.wait_until_done(job);
+}
+
+#[test]
+fn a_redis_that_dies_or_stands_still_costs_nothing_and_doubles_nothing() {
+    let mut oracle = Oracle::start();
+    let redis = Server::start("redis", &[]);
+    let servers = Servers { redis: redis.address(), ..Servers::shared() };
+    let site = Site::new(Plan::on(servers, 3), Input::usual(11, 4000, &mut oracle));
+    let mut job = site.start(2);
+    meanwhile(&site, 11, &mut job, |job| {
+        redis.kill(&[]);
+        job.says("waiting for redis");
+        away(1);
+        redis.restart(&[]);
+        job.says("redis is back");
+        site.wait_for_more(job, 3);
+        redis.stand_still("redis");
+        away(3);
+        let none: Option<String> = site.ask(&redis::cmd("PING"));
+        assert_eq!(none, None, "it stands still");
+        redis.go_on("redis");
+        site.wait_for_more(job, 3);
+        redis.stop(&[]);
+        away(1);
+        redis.restart(&[]);
+    });
+    site.must_be_right(&mut oracle, &Doubts::None);
+    job.stop();
+}
+
+#[test]
+fn a_broker_that_dies_or_stands_still_costs_nothing_and_doubles_nothing() {
+    let mut oracle = Oracle::start();
+    let kafka = Server::start("kafka", &[]);
+    let servers = Servers { kafka: kafka.address(), ..Servers::shared() };
+    let site = Site::new(Plan::on(servers, 3), Input::usual(12, 4000, &mut oracle));
+    let mut job = site.start(2);
+    let mut doubts = BTreeSet::new();
+    meanwhile(&site, 12, &mut job, |job| {
+        kafka.kill(&[]);
+        away(1);
+        let standing = site.mark();
+        assert!(job.over().is_none());
+        kafka.restart(&[]);
+        site.wait_for_more(job, 3);
+        assert!(site.mark() > standing);
+        kafka.stand_still("broker");
+        away(4);
+        kafka.go_on("broker");
+        site.wait_for_more(job, 3);
+        // The job dies while its broker is away, and starts before it is back.
+        kafka.kill(&[]);
+        doubts.extend(site.under_way());
+        *job = site.start(3);
+        away(1);
+        kafka.restart(&[]);
+    });
+    site.must_be_right(&mut oracle, &Doubts::Of(doubts));
+    job.stop();
+}
+
+#[test]
+fn an_hbase_of_which_a_part_dies_or_stands_still_costs_nothing() {
+    let mut oracle = Oracle::start();
+    let hbase = Server::start("hbase", &[]);
+    let servers = Servers { hbase: hbase.address(), ..Servers::shared() };
+    let site = Site::new(Plan::on(servers, 3), Input::usual(13, 6000, &mut oracle));
+    let mut job = site.start(2);
+    meanwhile(&site, 13, &mut job, |job| {
+        hbase.kill(&["thrift"]);
+        job.says("waiting for hbase");
+        away(1);
+        hbase.restart(&["thrift"]);
+        site.wait_for_more(job, 3);
+        hbase.kill(&["hbase"]);
+        away(2);
+        hbase.restart(&["hbase"]);
+        site.wait_for_more(job, 3);
+        // Longer than a first attempt is waited for.
+        hbase.stand_still("thrift");
+        pause(Duration::from_secs(12));
+        hbase.go_on("thrift");
+    });
+    site.must_be_right(&mut oracle, &Doubts::Any);
+    job.stop();
+}
+
+/// Where Redis keeps its data.
+fn kept(redis: &Server) -> std::path::PathBuf {
+    redis.data().join("redis/appendonlydir")
+}
+
+fn put_back(redis: &Server, older: &Path) {
+    redis.kill(&[]);
+    std::fs::remove_dir_all(kept(redis)).unwrap();
+    testing::copy(older, &kept(redis));
+    redis.restart(&[]);
+}
+
+#[test]
+fn a_redis_that_comes_back_as_it_was_before_is_brought_up_to_date_by_the_running_job() {
+    let mut oracle = Oracle::start();
+    let redis = Server::start("redis", &[]);
+    // Also where the job dies when it has just written back what was lost.
+    for (seed, stop_at) in [(14, None), (17, Some("written-back:1"))] {
+        let servers = Servers { redis: redis.address(), ..Servers::shared() };
+        let site = Site::new(Plan::on(servers, 3), Input::usual(seed, 2000, &mut oracle));
+        let mut flow = site.flow(seed, false);
+        let mut job = site.start_with(2, stop_at, &[]);
+        flow.some(500);
+        site.wait_until_done(&mut job);
+        let older = testing::folder();
+        redis.stop(&[]);
+        testing::copy(&kept(&redis), older.path());
+        redis.restart(&[]);
+        flow.some(800);
+        site.wait_until_done(&mut job);
+        let done = site.mark();
+        flow.some(300);
+        put_back(&redis, older.path());
+        flow.rest();
+        if stop_at.is_some() {
+            let ended = job.wait();
+            assert!(ended.killed(), "{ended}");
+            job = site.start(1);
+        } else {
+            job.says("redis went back");
+        }
+        site.wait_until_done(&mut job);
+        assert!(site.mark() > done, "nothing of what was done is bound otherwise");
+        // What was under way then may land late.
+        let doubts = (done + 1..done + 1000).collect();
+        site.must_be_right(&mut oracle, &Doubts::Of(doubts));
+        job.stop();
+    }
+}
+
+#[test]
+fn a_start_goes_on_from_a_redis_as_it_was_before_and_recalls_nothing_twice() {
+    let mut oracle = Oracle::start();
+    let redis = Server::start("redis", &[]);
+    let servers = Servers { redis: redis.address(), ..Servers::shared() };
+    let site = Site::new(Plan::on(servers, 3), Input::usual(15, 1600, &mut oracle));
+    let mut flow = site.flow(15, false);
+    let mut job = site.start(2);
+    flow.some(500);
+    site.wait_until_done(&mut job);
+    let older = testing::folder();
+    redis.stop(&[]);
+    testing::copy(&kept(&redis), older.path());
+    redis.restart(&[]);
+    flow.some(600);
+    site.wait_until_done(&mut job);
+    job.stop();
+    let former = site.bindings();
+    put_back(&redis, older.path());
+    assert!(site.mark() < former.len() as u64, "it went back");
+    let mut job = site.start(1);
+    flow.rest();
+    site.wait_until_done(&mut job);
+    site.must_be_right_after(&mut oracle, former, &Doubts::None);
+    job.stop();
+}
+
+#[test]
+fn a_redis_that_has_lost_everything_is_filled_again_and_history_keeps_recalls_single() {
+    let mut oracle = Oracle::start();
+    let redis = Server::start("redis", &[]);
+    let servers = Servers { redis: redis.address(), ..Servers::shared() };
+    let site = Site::new(Plan::on(servers, 3), Input::usual(16, 1600, &mut oracle));
+    let mut flow = site.flow(16, false);
+    let mut job = site.start(2);
+    flow.some(900);
+    site.wait_until_done(&mut job);
+    let former = site.bindings();
+    let _: String = site.ask(&redis::cmd("FLUSHALL")).unwrap();
+    job.says("redis has lost everything");
+    flow.rest();
+    site.wait_until_done(&mut job);
+    site.must_be_right_after(&mut oracle, former.clone(), &Doubts::None);
+    // The same where nobody runs meanwhile.
+    job.stop();
+    let mut all = former;
+    all.extend(site.bindings());
+    let _: String = site.ask(&redis::cmd("FLUSHALL")).unwrap();
+    let mut job = site.start(3);
+    site.wait_until_done(&mut job);
+    site.must_be_right_after(&mut oracle, all, &Doubts::None);
+    job.stop();
+}

@@ -1,0 +1,414 @@
+//! A site of one test: topics, tables, keys and a job of its own, on servers that it may share.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use online_recall::config::{self, Config, Need, Outside};
+use online_recall::ledger::{self, Binding};
+use online_recall::redis::Rows;
+use online_recall::retry::Stop;
+use rdkafka::consumer::BaseConsumer;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testing::kafka::{Sender, Topics};
+use testing::program::{self, Outcome};
+use testing::random::Random;
+use testing::servers;
+
+use super::input::{Input, partition_of_user};
+use super::job::{Ended, Job};
+use super::topics;
+
+/// How long something may take on a machine that is busy besides; only what hangs takes longer.
+const LONG: Duration = Duration::from_secs(240);
+
+/// How long is waited between two looks.
+const SHORT: Duration = Duration::from_millis(50);
+
+/// Lets time pass: for so long a fault lasts, or nobody clicks. Nothing is judged by it.
+pub fn pause(time: Duration) {
+    Stop::default().wait(time);
+}
+
+/// Where clients reach servers.
+#[derive(Clone)]
+pub struct Servers {
+    pub kafka: String,
+    pub redis: String,
+    pub hbase: String,
+}
+
+impl Servers {
+    /// Those that all tests share.
+    pub fn shared() -> Servers {
+        std::thread::scope(|threads| {
+            let kafka = threads.spawn(|| servers::kafka().address());
+            let redis = threads.spawn(|| servers::redis().address());
+            let hbase = threads.spawn(|| servers::hbase().address());
+            let [kafka, redis, hbase] = [kafka, redis, hbase].map(|it| it.join().unwrap());
+            Servers { kafka, redis, hbase }
+        })
+    }
+}
+
+/// What a site is like.
+pub struct Plan {
+    /// Where the servers are.
+    pub servers: Servers,
+    /// Where the job is told that they are: by way of a proxy, perhaps.
+    pub told: Servers,
+    /// How many partitions the topic of clicks has; that of new articles has two.
+    pub partitions: i32,
+    /// Settings of the job, as `--set` takes them.
+    pub sets: Vec<String>,
+    /// The same, where the oracle must know them.
+    pub settings: Value,
+}
+
+impl Plan {
+    /// On shared servers.
+    pub fn shared(partitions: i32) -> Plan {
+        Plan::on(Servers::shared(), partitions)
+    }
+
+    /// On these.
+    pub fn on(servers: Servers, partitions: i32) -> Plan {
+        // Many small epochs: more between which something may happen.
+        let sets = ["epoch.interval=10ms", "epoch.records=40", "recall.history_age=1h"];
+        let sets = sets.map(str::to_owned).into();
+        Plan { told: servers.clone(), servers, partitions, sets, settings: json!({}) }
+    }
+}
+
+/// A site.
+pub struct Site {
+    pub name: String,
+    pub topics: Topics,
+    pub servers: Servers,
+    pub input: Input,
+    pub settings: Value,
+    sets: Vec<String>,
+    folder: TempDir,
+    member: BaseConsumer,
+    redis: Mutex<Option<redis::Connection>>,
+    /// How often the job was started.
+    starts: AtomicU32,
+    /// How many clicks are produced.
+    clicks: AtomicUsize,
+}
+
+/// Settings of topics: records of any date and size come in, and stay.
+const TOPICS: [(&str, &str); 4] = [
+    ("message.timestamp.after.max.ms", "9223372036854775807"),
+    ("message.timestamp.before.max.ms", "9223372036854775807"),
+    ("max.message.bytes", "8388608"),
+    ("retention.ms", "-1"),
+];
+
+impl Site {
+    /// Makes topics and tables, and loads the tables.
+    #[track_caller]
+    pub fn new(plan: Plan, input: Input) -> Site {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let nth = NEXT.fetch_add(1, Ordering::Relaxed);
+        let Plan { servers, told, partitions, sets, settings } = plan;
+        let name = format!("live-{}-{nth}", std::process::id());
+        let topics = Topics::make_with(&servers.kafka, partitions, 2, &TOPICS);
+        let member = topics.member("whoever-looks");
+        let folder = testing::folder();
+        let job = format!(
+            "job = '{name}'\n\
+             [kafka]\nclicks = '{}'\narticles = '{}'\n\
+             [kafka.properties]\n'bootstrap.servers' = '{}'\n\
+             [hbase]\nthrift = ['{}']\n\
+             [hbase.tables]\nsimilar = '{name}-s'\ncb_recall = '{name}-c'\nhistory_recall = '{name}-h'\n\
+             [redis]\nurl = 'redis://{}/10'\nhot = '{name}:{{channel}}:hot'\nnew = '{name}:{{channel}}:new'\n\
+             [http]\nlisten = '127.0.0.1:0'\n",
+            topics.clicks, topics.articles, told.kafka, told.hbase, told.redis
+        );
+        fs::write(folder.path().join("job.toml"), job).unwrap();
+        fs::write(folder.path().join("similar.tsv"), &input.similar).unwrap();
+        fs::write(folder.path().join("history.tsv"), &input.history).unwrap();
+        let site = Site {
+            name,
+            topics,
+            servers,
+            input,
+            settings,
+            sets,
+            folder,
+            member,
+            redis: Mutex::default(),
+            starts: AtomicU32::new(0),
+            clicks: AtomicUsize::new(0),
+        };
+        site.run("tables create --config job.toml").done();
+        site.run("tables load --config job.toml --similar similar.tsv --history history.tsv")
+            .done();
+        site
+    }
+
+    /// Where the job runs.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs a command of the program where the job runs.
+    #[track_caller]
+    pub fn run(&self, line: &str) -> Outcome {
+        program::run_line(self.folder(), line)
+    }
+
+    /// Starts the job.
+    pub fn start(&self, workers: u32) -> Job {
+        self.start_with(workers, None, &[])
+    }
+
+    /// Starts the job; it kills itself at this point, and has these arguments besides.
+    pub fn start_with(&self, workers: u32, stop_at: Option<&str>, more: &[&str]) -> Job {
+        let nth = self.starts.fetch_add(1, Ordering::Relaxed);
+        let workers = workers.to_string();
+        let mut args = vec!["-w", &workers];
+        args.extend(self.sets.iter().flat_map(|set| ["--set", set]));
+        args.extend(more);
+        Job::start(self.folder(), &format!("log-{nth}"), &args, stop_at)
+    }
+
+    /// Produces the input, some at a time.
+    pub fn flow(&self, seed: u64, keyed_by_user: bool) -> Flow<'_> {
+        let sender = self.sender();
+        let partitions = topics::partitions(&self.member, &self.topics.clicks);
+        let partitions = usize::try_from(partitions).unwrap();
+        let random = Random::new(seed);
+        let now = i64::try_from(ledger::now()).unwrap();
+        Flow { site: self, sender, random, keyed_by_user, partitions, now, clicks: 0, articles: 0 }
+    }
+
+    fn sender(&self) -> Sender {
+        self.topics.producer(&[("message.max.bytes", "8388608")])
+    }
+
+    /// Where the partitions of clicks, and those of new articles, end.
+    pub fn ends(&self) -> [Vec<u64>; 2] {
+        [&self.topics.clicks, &self.topics.articles].map(|topic| topics::ends(&self.member, topic))
+    }
+
+    /// Waits until all that was produced is done, as the ledger says. Returns the job, unless it ended.
+    #[track_caller]
+    pub fn wait_until_done(&self, job: &mut Job) {
+        let ends = self.ends();
+        self.wait_while_it_runs("the end of what was produced", job, || {
+            self.progress(&ends).is_some_and(|progress| progress.is_done).then_some(())
+        });
+    }
+
+    /// Waits until the mark has passed so many epochs.
+    #[track_caller]
+    pub fn wait_for_mark(&self, job: &mut Job, epochs: u64) {
+        self.wait_while_it_runs("a mark", job, || (self.mark() >= epochs).then_some(()));
+    }
+
+    /// Waits until the mark has passed so many epochs more.
+    #[track_caller]
+    pub fn wait_for_more(&self, job: &mut Job, epochs: u64) {
+        let standing = self.mark();
+        self.wait_for_mark(job, standing + epochs);
+    }
+
+    /// The last epoch wholly done; 0 before the first.
+    #[track_caller]
+    pub fn mark(&self) -> u64 {
+        let nowhere = [Vec::new(), Vec::new()];
+        self.progress(&nowhere).map_or(0, |progress| progress.mark)
+    }
+
+    /// Whether there is more to be produced.
+    pub fn flows(&self) -> bool {
+        self.clicks.load(Ordering::Relaxed) < self.input.clicks.len()
+    }
+
+    /// The epochs that the ledger binds.
+    #[track_caller]
+    pub fn bindings(&self) -> Vec<Binding> {
+        self.ledger().bindings.into_values().collect()
+    }
+
+    /// Waits for something that a running job brings about.
+    #[track_caller]
+    pub fn wait_while_it_runs<T>(
+        &self,
+        what: &str,
+        job: &mut Job,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> T {
+        let begun = Instant::now();
+        loop {
+            let over = job.over();
+            if let Some(found) = look() {
+                return found;
+            }
+            if let Some(over) = over {
+                panic!("{what} does not come: {over}");
+            }
+            assert!(begun.elapsed() < LONG, "{what} does not come:\n{}", job.log());
+            std::thread::park_timeout(SHORT);
+        }
+    }
+
+    /// How far the job has come, if Redis says so.
+    pub fn progress(&self, ends: &[Vec<u64>; 2]) -> Option<Progress> {
+        let mut fields = vec!["bound".to_owned(), "mark".to_owned()];
+        let topics = [("clicks", &self.topics.clicks), ("articles", &self.topics.articles)];
+        for ((kind, topic), ends) in topics.iter().zip(ends) {
+            fields.extend((0..ends.len()).map(|partition| format!("{kind} {topic}/{partition}")));
+        }
+        let values: Vec<Option<String>> = self.ask(
+            redis::cmd("HMGET").arg(format!("online-recall:{{{}}}:ledger", self.name)).arg(&fields),
+        )?;
+        let epoch = |dated: &str| dated.split(' ').next()?.parse::<u64>().ok();
+        let (bound, mark) = (epoch(values[0].as_deref()?)?, epoch(values[1].as_deref()?)?);
+        let reached = values[2..].iter().map(|value| {
+            let value: Option<Value> = value.as_deref().map(|it| serde_json::from_str(it).unwrap());
+            value.and_then(|value| value[0].as_u64()).unwrap_or(0)
+        });
+        let is_done = bound == mark && reached.eq(ends.iter().flatten().copied());
+        Some(Progress { bound, mark, is_done })
+    }
+
+    /// Asks Redis; nothing, if it does not answer.
+    pub fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Option<T> {
+        let mut kept = self.redis.lock().unwrap();
+        if kept.is_none() {
+            let client = redis::Client::open(format!("redis://{}/10", self.servers.redis)).unwrap();
+            *kept = client.get_connection_with_timeout(Duration::from_secs(2)).ok();
+            let wait = Some(Duration::from_secs(5));
+            kept.as_mut()?.set_read_timeout(wait).unwrap();
+        }
+        let answer = command.query(kept.as_mut()?).ok();
+        if answer.is_none() {
+            *kept = None;
+        }
+        answer
+    }
+
+    /// The whole ledger.
+    #[track_caller]
+    pub fn ledger(&self) -> Rows {
+        let redis = redis_of(&self.folder().join("job.toml"), &self.servers.redis);
+        let mut job = online_recall::redis::Job::new(&redis, &self.name).unwrap();
+        job.read().unwrap().expect("there is a ledger")
+    }
+
+    /// Kills the job, and says which epochs were under way: of those an effect may be in doubt.
+    pub fn kill(&self, job: Job) -> (Ended, std::ops::RangeInclusive<u64>) {
+        let ended = job.kill();
+        (ended, self.under_way())
+    }
+
+    /// The epochs that are bound and not marked.
+    #[track_caller]
+    pub fn under_way(&self) -> std::ops::RangeInclusive<u64> {
+        let none = [Vec::new(), Vec::new()];
+        let progress =
+            self.progress(&none).unwrap_or(Progress { bound: 0, mark: 0, is_done: false });
+        progress.mark + 1..=progress.bound
+    }
+}
+
+/// How far a job has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// The last binding.
+    pub bound: u64,
+    /// The mark.
+    pub mark: u64,
+    /// Nothing is bound above the mark, and it has reached the ends of all partitions.
+    pub is_done: bool,
+}
+
+fn redis_of(job: &Path, address: &str) -> config::Redis {
+    let sets = [format!("redis.url=redis://{address}/10")];
+    let config = Config::load(Some(job), &sets, Need::Outside).unwrap();
+    match config.outside.unwrap() {
+        Outside::Servers { redis, .. } => redis,
+        outside => panic!("{outside:?}"),
+    }
+}
+
+/// The input of a site on its way into the topics.
+pub struct Flow<'a> {
+    site: &'a Site,
+    sender: Sender,
+    random: Random,
+    keyed_by_user: bool,
+    partitions: usize,
+    now: i64,
+    clicks: usize,
+    articles: usize,
+}
+
+/// Dates that records may well carry.
+const ODD_DATES: [i64; 4] = [1, 999, 4_102_444_800_000, 253_402_300_799_999];
+
+impl Flow<'_> {
+    /// From now on, clicks go into so many partitions.
+    pub fn over(&mut self, partitions: usize) {
+        // A producer that knows of the former ones would learn of these by and by.
+        self.sender = self.site.sender();
+        self.partitions = partitions;
+    }
+
+    /// Produces so many clicks, and new articles in proportion; waits until all are written.
+    #[track_caller]
+    pub fn some(&mut self, clicks: usize) {
+        let input = &self.site.input;
+        let until = (self.clicks + clicks).min(input.clicks.len());
+        let articles = input.articles.len() * until / input.clicks.len();
+        while self.clicks < until || self.articles < articles {
+            // Both topics move on together.
+            let behind = self.articles * until < self.clicks * articles;
+            if self.articles < articles && (behind || self.clicks == until) {
+                let partition = self.random.below(2);
+                let topic = &self.site.topics.articles;
+                self.send(topic, partition, &input.articles[self.articles]);
+                self.articles += 1;
+            } else {
+                let click = &input.clicks[self.clicks];
+                let partition = match self.keyed_by_user {
+                    true => partition_of_user(click, self.partitions),
+                    false => self.random.below(self.partitions),
+                };
+                self.send(&self.site.topics.clicks, partition, click);
+                self.clicks += 1;
+            }
+        }
+        self.sender.flush();
+        self.site.clicks.store(self.clicks, Ordering::Relaxed);
+    }
+
+    /// Produces the rest.
+    #[track_caller]
+    pub fn rest(&mut self) {
+        self.some(usize::MAX / 2);
+    }
+
+    /// Produces the rest by and by, as users click.
+    pub fn rest_slowly(&mut self, clicks: usize, between: Duration) {
+        while self.site.flows() {
+            self.some(clicks);
+            pause(between);
+        }
+    }
+
+    fn send(&mut self, topic: &str, partition: usize, bytes: &[u8]) {
+        let odd = self.random.percent(5);
+        self.now += self.random.below(3) as i64;
+        let date = if odd { *self.random.one_of(&ODD_DATES) } else { self.now };
+        // A record without bytes is now a tombstone, now empty.
+        let value = if bytes.is_empty() && self.random.percent(50) { None } else { Some(bytes) };
+        self.sender.send(topic, i32::try_from(partition).unwrap(), value, Some(date));
+    }
+}
