@@ -10,7 +10,7 @@ use testing::servers::Server;
 use super::input::Input;
 use super::job::Job;
 use super::judge::Doubts;
-use super::site::{Plan, Servers, Site};
+use super::site::{Plan, Servers, Site, pause};
 
 /// Throws a fault until so much of it has happened.
 fn throw(proxy: &Proxy, fault: Fault, count: impl Fn(&Counts) -> u64, times: u64) {
@@ -109,8 +109,10 @@ fn calls_to_hbase_that_land_after_they_were_given_up_lose_nothing() {
     let site = Site::new(plan, Input::usual(23, 2000, &mut oracle));
     let mut job = site.start(2);
     meanwhile(&site, 23, &mut job, |_| {
-        // A call that is given up leaves its connection behind. At once the job has eight at most.
-        throw(&proxy, Fault::Hold, |it| it.accepted, 9);
+        proxy.fault(Fault::Hold);
+        // By then every thread waits. A call that is given up leaves its connection behind: new ones come.
+        pause(Duration::from_secs(5));
+        throw(&proxy, Fault::Hold, |it| it.accepted, 2);
         proxy.pass();
     });
     site.must_be_right(&mut oracle, &Doubts::Any);
