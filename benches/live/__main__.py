@@ -49,7 +49,7 @@ class Sizes(NamedTuple):
 
 
 FULL = Sizes(4_000_000, 10_000, 1_000_000, (20_000, 80_000), 1_000_000, (1_000, 10_000, 50_000), 30, 20, 300, 60)
-QUICK = Sizes(300_000, 750, 30_000, (5_000, 20_000), 50_000, (1_000, 5_000), 5, 5, 20, 5)
+QUICK = Sizes(300_000, 750, 40_000, (5_000, 40_000), 50_000, (1_000, 5_000), 4, 4, 10, 4)
 
 
 class Bench:
@@ -66,7 +66,9 @@ class Bench:
 
     def make_topic(self, topic):
         # Records may carry timestamps of any day, and none is to be forgotten.
-        settings = ["--setting", "retention.ms=-1", "--setting", "message.timestamp.before.max.ms=9223372036854775807"]
+        ever = 2**63 - 1
+        settings = ["--setting", "retention.ms=-1", "--setting", f"message.timestamp.before.max.ms={ever}"]
+        settings += ["--setting", f"message.timestamp.after.max.ms={ever}"]
         server = ["--bootstrap-server", self.servers.address("kafka")]
         command = [self.program, "topics", "create", topic, "--partitions", str(PARTITIONS), *settings, *server]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from datetime import date
+from itertools import islice
 
 from live.servers import CACHE, ROOT
 
@@ -15,6 +16,7 @@ HITS = ("click", "collect", "share")
 # Of what is generated so much is left out at the end: enough for what the second half is to lose.
 SPARE = 1.08
 LINE_BYTES = 180
+MOST_CHANNEL = 2**31 - 1
 
 
 class Inputs:
@@ -32,6 +34,7 @@ class Inputs:
     def __init__(self, clicks, users, strangers, known_strangers, lines, probes):
         self.clicks, self.users, self.strangers, self.lines = clicks, users, strangers, lines
         self.known_strangers, self.probes = known_strangers, probes
+        self.articles = clicks // 20
         # What the tables forget after 90 days must not be forgotten yet.
         self.at = date.today().replace(day=1).isoformat() + "T00:00:00Z"
         sources = b"".join(path.read_bytes() for path in (*sorted(FIXTURES.glob("*.py")), FIXTURES.parent / __file__))
@@ -43,7 +46,6 @@ class Inputs:
             shutil.rmtree(begun, ignore_errors=True)
             self._write(begun)
             begun.rename(self.folder)
-        self.articles = self.clicks // 20
 
     def __getitem__(self, name):
         return self.folder / name
@@ -53,8 +55,8 @@ class Inputs:
         generate += ["--clicks", int(self.clicks * SPARE), "--garbage", "0.001", "--at", self.at]
         subprocess.run([*map(str, generate), "--out", str(folder)], check=True)
         hits = self._write_clicks(folder)
-        articles = (folder / "new-article.log").read_bytes().splitlines(keepends=True)
-        (folder / "articles.log").write_bytes(b"".join(articles[: self.clicks // 20]))
+        with open(folder / "new-article.log", "rb") as log:
+            (folder / "articles.log").write_bytes(b"".join(islice(log, self.articles)))
         self._write_strangers(folder, hits)
         rng = random.Random(1)
         letters = "abcdefghijklmnopqrstuvwxyz0123456789 "
@@ -74,7 +76,7 @@ class Inputs:
             for line in log:
                 if written == self.clicks:
                     break
-                # An odd record is no hit that anybody misses; a usual one is JSON of one shape.
+                # Odd records are too few to judge by: they stay.
                 cell, article = cell_of(line)
                 if cell is not None:
                     if written < half:
@@ -103,13 +105,14 @@ class Inputs:
 
 
 def cell_of(line):
-    """The user and channel, and the article, of a hit; None of any other record."""
+    """The user and channel, and the article, of a hit as producers write it; None of any other record."""
     try:
         record = json.loads(line)
-        param = record["param"]
-        if param["action"] in HITS:
-            return (str(param["userId"]), int(record["channelId"])), int(param["articleId"])
-    except (ValueError, TypeError, KeyError):
+        channel, param = record["channelId"], record["param"]
+        user, article = param["userId"], param["articleId"]
+        if param["action"] in HITS and type(channel) is int and 0 <= channel <= MOST_CHANNEL and article.isdecimal():
+            return (str(user), channel), int(article)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass
     return None, None
 

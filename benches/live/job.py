@@ -35,7 +35,8 @@ class Sample(NamedTuple):
 
     @property
     def hits_done(self):
-        """How many hits are done: of those that were counted, without what the epochs in flight hold."""
+        """How many hits are done: of those that were counted, without what the epochs in flight hold.
+        While a job catches up these are full."""
         counted = self.sum("records_total", outcome="hit")
         in_flight = self.sum("epoch_in_flight") * EPOCH_RECORDS / max(1, self.records)
         return counted * max(0.0, 1 - in_flight)
@@ -125,6 +126,18 @@ listen = "127.0.0.1:{servers.http}"
             if tell and sample and time.monotonic() - told > 30:
                 told = time.monotonic()
                 tell(f"{sample.records:,.0f} of {records:,} records")
+            time.sleep(PAUSE)
+
+    def wait_for_hits(self, hits, tell):
+        """Waits until so many hits are done, of epochs that are full."""
+        told = time.monotonic()
+        while True:
+            sample = self.sample()
+            if sample and sample.hits_done >= hits:
+                return sample
+            if sample and time.monotonic() - told > 30:
+                told = time.monotonic()
+                tell(f"{sample.hits_done:,.0f} of {hits:,} hits")
             time.sleep(PAUSE)
 
     def peak_bytes(self):

@@ -41,7 +41,7 @@ def main():
             try:
                 click = json.loads(record.value)
                 is_hit = click["param"]["action"] in HITS
-            except (ValueError, TypeError, KeyError):  # one in a thousand is odd
+            except (ValueError, TypeError, KeyError, OverflowError, RecursionError):  # one in a thousand is odd
                 continue
             if is_hit:
                 channel, article, user = click["channelId"], click["param"]["articleId"], click["param"]["userId"]

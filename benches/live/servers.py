@@ -68,12 +68,14 @@ class Servers:
         return f"127.0.0.1:{self.ports[name]}"
 
     def cpu_seconds(self):
-        """What each process of each server has used so far."""
+        """What each process of each server has used so far; nothing of one that was killed."""
         used = {}
         for name, parts in PARTS.items():
             for part in parts:
-                pid = (self.folder / name / f"{part}.pid").read_text().strip()
-                used[part] = cpu_seconds(pid)
+                try:
+                    used[part] = cpu_seconds((self.folder / name / f"{part}.pid").read_text().strip())
+                except FileNotFoundError:
+                    used[part] = 0.0
         return used
 
     def empty_redis(self):

@@ -95,8 +95,8 @@ def strangers(bench, name, first, last):
     with Job(bench.program, bench.servers, name, "strangers", "nothing", ["hot", "new", "recall"]) as job:
         job.make_tables(history=bench.inputs["strangers.tsv"])
         job.start()
-        begun = job.wait_for(first, done=False, tell=bench.say)
-        end = job.wait_for(last, done=False, tell=bench.say)
+        begun = job.wait_for_hits(first, bench.say)
+        end = job.wait_for_hits(last, bench.say)
         return between(begun, end)
 
 
