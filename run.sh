@@ -12,6 +12,8 @@ usage: ./run.sh COMMAND
   test [--all]     test everything, level by level; --all: the long runs too
   check            format, lints, documentation, dependencies
   bench [ARGS…]    measure, as benches/RESULTS.md shows it
+  bench live [ARGS…]
+                   measure the live job, with real servers of its own; an hour and a half
   stack up|down|status [SERVER…]
                    real servers on loopback, for development: kafka redis hbase hdfs, and if
                    named kafka-tls redis-cluster; data under var/stack (stack/README.md)
@@ -279,6 +281,10 @@ test) test_all_levels "$@" ;;
 check) check ;;
 bench)
     build python3
+    if [[ ${1-} = live ]]; then
+        shift
+        PYTHONPATH=benches exec python3 -m live "$@"
+    fi
     exec python3 benches/run.py "$@"
     ;;
 stack) stack "$@" ;;

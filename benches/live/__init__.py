@@ -1,0 +1,1 @@
+"""Measures the live job on real servers; `__main__.py` says what."""
