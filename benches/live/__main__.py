@@ -39,7 +39,7 @@ class Sizes(NamedTuple):
     clicks: int
     users: int
     strangers: int  # users who come once, to see what they take of memory
-    few_strangers: tuple  # from which to which of them the rate is measured
+    few_strangers: tuple  # from which to which of them the rate is measured; in the first 80,000 all may be in flight
     lines: int
     rates: tuple
     rate_seconds: int
@@ -48,8 +48,8 @@ class Sizes(NamedTuple):
     idle_seconds: int
 
 
-FULL = Sizes(4_000_000, 10_000, 1_000_000, (20_000, 80_000), 1_000_000, (1_000, 10_000, 50_000), 30, 20, 300, 60)
-QUICK = Sizes(300_000, 750, 40_000, (5_000, 40_000), 50_000, (1_000, 5_000), 4, 4, 10, 4)
+FULL = Sizes(4_000_000, 10_000, 1_000_000, (80_000, 200_000), 1_000_000, (1_000, 10_000, 50_000), 30, 20, 300, 60)
+QUICK = Sizes(300_000, 750, 140_000, (80_000, 140_000), 50_000, (1_000, 5_000), 4, 4, 10, 4)
 
 
 class Bench:

@@ -16,7 +16,7 @@ HITS = ("click", "collect", "share")
 # Of what is generated so much is left out at the end: enough for what the second half is to lose.
 SPARE = 1.08
 LINE_BYTES = 180
-MOST_CHANNEL = 2**31 - 1
+MOST_CHANNEL, MOST_ARTICLE = 2**31 - 1, 2**63 - 1
 
 
 class Inputs:
@@ -110,7 +110,8 @@ def cell_of(line):
         record = json.loads(line)
         channel, param = record["channelId"], record["param"]
         user, article = param["userId"], param["articleId"]
-        if param["action"] in HITS and type(channel) is int and 0 <= channel <= MOST_CHANNEL and article.isdecimal():
+        is_usual = type(channel) is int and 0 <= channel <= MOST_CHANNEL and article.isdecimal()
+        if param["action"] in HITS and is_usual and int(article) <= MOST_ARTICLE:
             return (str(user), channel), int(article)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass

@@ -38,8 +38,12 @@ class Sample(NamedTuple):
         """How many hits are done: of those that were counted, without what the epochs in flight hold.
         While a job catches up these are full."""
         counted = self.sum("records_total", outcome="hit")
-        in_flight = self.sum("epoch_in_flight") * EPOCH_RECORDS / max(1, self.records)
-        return counted * max(0.0, 1 - in_flight)
+        return counted * max(0.0, 1 - self.in_flight * EPOCH_RECORDS / max(1, self.records))
+
+    @property
+    def in_flight(self):
+        """How many epochs are cut and not done, as of now: the job's own number is that of its last mark."""
+        return self.sum("epoch") - self.sum("epoch_mark")
 
 
 class Job:
@@ -121,7 +125,7 @@ listen = "127.0.0.1:{servers.http}"
         told = time.monotonic()
         while True:
             sample = self.sample()
-            if sample and sample.records >= records and not (done and sample.sum("epoch_in_flight")):
+            if sample and sample.records >= records and not (done and sample.in_flight):
                 return sample
             if tell and sample and time.monotonic() - told > 30:
                 told = time.monotonic()
