@@ -12,7 +12,12 @@
 //! test. Catches whatever is lost, doubled, reordered or stuck around a fault, and bindings that miss or
 //! repeat a record. Not here: several processes, a Cluster of Redis, TLS.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a test's verdict")]
+#![allow(
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a panic is a test's verdict, and what is printed its report"
+)]
 
 mod input;
 mod job;
