@@ -414,8 +414,9 @@ fn one_busy_partition_among_idle_ones_keeps_nothing_stale() {
     std::thread::scope(|threads| {
         threads.spawn(|| {
             while !fresh.load(std::sync::atomic::Ordering::Relaxed) {
+                // One after another: never more than can be read.
                 producer.send(&topics.clicks, 5, Some(b"a"), None);
-                producer.client.poll(std::time::Duration::from_millis(1));
+                producer.flush();
             }
         });
         run.read(100);
