@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Reads both topics from their beginnings until so many records have come. `decoded` makes events of
-//! them, by the job's own decoder. Its settings are those with which rdkafka is fast: the job's own, but
-//! with room for as much as rdkafka takes by itself.
+//! them, by the job's own decoder. Its settings are rdkafka's own, but that a queue which was full is
+//! filled again soon; others were not compared.
 
 use std::error::Error;
 use std::time::Duration;

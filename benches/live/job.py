@@ -42,7 +42,7 @@ class Sample(NamedTuple):
 
     @property
     def in_flight(self):
-        """How many epochs are cut and not done, as of now: the job's own number is that of its last mark."""
+        """How many epochs are cut and not done."""
         return self.sum("epoch") - self.sum("epoch_mark")
 
 
