@@ -22,19 +22,50 @@ impl Articles {
         Articles::Own(Vec::new())
     }
 
-    /// Adds an article; where there is no room for it, makes room for `more`, or for a quarter of what
+    /// Adds an article; where there is no room for it, makes room for `more`, or for an eighth of what
     /// there is.
     pub(crate) fn push(&mut self, article: Article, more: usize) {
+        let own = self.own(more);
+        if own.len() == own.capacity() {
+            own.reserve_exact(more.max(own.len() / 8));
+        }
+        own.push(article);
+    }
+
+    /// Adds some articles, but for those that are there; then the order is lost.
+    pub(crate) fn unite(&mut self, articles: Vec<Article>) {
+        if self.is_empty() {
+            *self = Articles::Own(articles);
+            return;
+        }
+        let own = self.own(articles.len());
+        own.extend(articles);
+        own.sort_unstable();
+        own.dedup();
+        own.shrink_to_fit();
+    }
+
+    /// Sorts them if they are more than so many, each once.
+    pub(crate) fn sort_if_longer(&mut self, length: usize) {
+        if self.len() > length {
+            let own = self.own(0);
+            // What was sorted before is taken as it is.
+            own.sort();
+            own.dedup();
+        }
+    }
+
+    /// The articles as a list of their own; one that is made now has room for `more`.
+    fn own(&mut self, more: usize) -> &mut Vec<Article> {
         if let Articles::Row(row) = self {
             let mut own = Vec::with_capacity(row.len() + more);
             own.extend_from_slice(row);
             *self = Articles::Own(own);
         }
-        let Articles::Own(own) = self else { unreachable!("a row was just copied") };
-        if own.len() == own.capacity() {
-            own.reserve_exact(more.max(own.len() / 4));
+        match self {
+            Articles::Own(own) => own,
+            Articles::Row(_) => unreachable!("a row was just copied"),
         }
-        own.push(article);
     }
 
     /// How many bytes it takes at most beside itself: a row may have left the table, and be only here.

@@ -16,6 +16,8 @@
 //!
 //! Nearly all time here is spent waiting for memory. So an entry is one cache line, and the table
 //! beside the entries knows enough of a cell to tell it from others, and to grow, without reading them.
+//! A long history is sorted, but for what the epoch that recalls just now has added: it takes no more
+//! room than its articles, where an index beside it would take twice as much again.
 
 use std::cell;
 use std::collections::BTreeMap;
@@ -29,7 +31,7 @@ use crate::articles::Articles;
 use crate::route::{mix, route};
 use crate::{Article, Cell, Channel, Epoch, History, Neighbours, Recall, Ticket, User};
 
-/// Up to this length a history is searched one by one: it fits a few cache lines.
+/// Up to this length articles are searched one by one: they fit a few cache lines.
 const SEARCHED: usize = 48;
 
 /// What a cell takes beside its articles: an entry, and its spot in a table that is half full.
@@ -61,8 +63,8 @@ pub(crate) struct Histories {
     table: HashTable<Spot>,
     chunks: Vec<Vec<Entry>>,
     free: Vec<Slot>,
-    /// The articles again of the histories that are too long to be searched one by one.
-    long: HashMap<Slot, HashSet<Article, FxBuildHasher>, FxBuildHasher>,
+    /// What the epoch that recalls has added, again, where it is too much to be searched one by one.
+    added: HashMap<Slot, HashSet<Article, FxBuildHasher>, FxBuildHasher>,
     /// What epochs that are run again have left.
     receipts: BTreeMap<(Slot, Epoch), Vec<Article>>,
     /// The generation that now begins to be answered in.
@@ -98,7 +100,7 @@ struct Entry {
     touched: Epoch,
     channel: Channel,
     versions: u32,
-    /// How many articles stood before the last epoch that recalled; [`IDLE`] while none does.
+    /// How many articles stood before the epoch that recalls; [`IDLE`] while none does.
     before: u32,
     /// The generation that it was last asked for in.
     generation: u16,
@@ -140,7 +142,7 @@ impl Histories {
             table: HashTable::new(),
             chunks: Vec::new(),
             free: Vec::new(),
-            long: HashMap::default(),
+            added: HashMap::default(),
             receipts: BTreeMap::new(),
             generation,
             cached,
@@ -230,23 +232,13 @@ impl Histories {
         assert!(entry.state == State::Asked, "a question is answered once");
         let before = entry.bytes();
         entry.state = State::Known;
-        if entry.articles.is_empty() {
-            entry.versions = versions;
-            entry.articles = Articles::Own(articles);
-        } else {
-            // Asked for again: the answer may lack what epochs that are not durable have added.
-            entry.versions = entry.versions.max(versions);
-            for article in articles {
-                if !entry.articles.contains(&article) {
-                    entry.articles.push(article, 1);
-                }
-            }
-            self.long.remove(&slot).inspect(|index| self.bytes -= index.allocation_size());
-        }
-        let entry = at(&self.chunks, slot);
+        // Asked for again, it may lack what epochs that are not durable have added.
+        entry.versions = entry.versions.max(versions);
+        entry.articles.unite(articles);
+        entry.articles.sort_if_longer(SEARCHED);
         let after = entry.bytes();
-        self.bytes += after - before;
-        self.index_if_long(slot);
+        self.bytes += after;
+        self.bytes -= before;
     }
 
     /// Counts the candidates of an epoch, of which so many had to ask.
@@ -290,24 +282,30 @@ impl Histories {
             // A row names no neighbour twice.
             entry.articles = Articles::Row(neighbours);
             self.bytes += entry.bytes() - bytes_before;
-            self.index_if_long(slot);
             return first;
         }
-        let mut index = match entry.articles.len() > SEARCHED {
-            true => self.long.get_mut(&slot),
-            false => None,
+        let before = entry.before as usize;
+        let mut index = match &entry.articles[before..] {
+            added if added.len() > SEARCHED => {
+                let index = self.added.entry(slot);
+                Some(index.or_insert_with(|| added.iter().copied().collect()))
+            }
+            _ => None,
         };
         for article in &*neighbours {
-            let stands = match &mut index {
+            let (known, added) = entry.articles.split_at(before);
+            let stands = match known.len() > SEARCHED {
+                true => known.binary_search(article).is_ok(),
+                false => known.contains(article),
+            } || match &mut index {
                 Some(index) => !index.insert(*article),
-                None => entry.articles.contains(article),
+                None => added.contains(article),
             };
             if !stands {
                 entry.articles.push(*article, neighbours.len());
             }
         }
         self.bytes += entry.bytes() - bytes_before;
-        self.index_if_long(slot);
         first
     }
 
@@ -323,6 +321,14 @@ impl Histories {
         let version = entry.versions;
         entry.versions += 1;
         let cell = Cell { user: entry.user.clone(), channel: entry.channel };
+        if entry.articles.len() > SEARCHED {
+            let bytes_before = entry.bytes();
+            entry.articles.sort_if_longer(SEARCHED);
+            let bytes = entry.bytes();
+            self.bytes += bytes;
+            self.bytes -= bytes_before;
+            self.added.remove(&slot);
+        }
         Some(Recall { cell, articles, version, stands: false })
     }
 
@@ -350,9 +356,6 @@ impl Histories {
                 let key = (slot, *epoch);
                 self.receipts.remove(&key);
             }
-            if let Some(index) = self.long.remove(&slot) {
-                self.bytes -= index.allocation_size();
-            }
             let hash = hash(&Cell { user: entry.user, channel: entry.channel });
             match self.table.find_entry(spread(hash), |spot| spot.slot == slot) {
                 Ok(found) => drop(found.remove()),
@@ -378,16 +381,6 @@ impl Histories {
         let chunk = self.chunks.last_mut().expect("a chunk was just made sure of");
         chunk.push(entry);
         Slot(u32::try_from(full + chunk.len() - 1).expect("memory ends before slots do"))
-    }
-
-    /// Keeps what finds an article at once, where a history has become long.
-    fn index_if_long(&mut self, slot: Slot) {
-        let articles = &at(&self.chunks, slot).articles;
-        if articles.len() > SEARCHED {
-            let bytes_before = self.long.get(&slot).map_or(0, HashSet::allocation_size);
-            let index = self.long.entry(slot).or_insert_with(|| articles.iter().copied().collect());
-            self.bytes = self.bytes + index.allocation_size() - bytes_before;
-        }
     }
 }
 

@@ -253,4 +253,21 @@ mod tests {
         let counts: Vec<_> = site.run().recalls.iter().map(|(_, it)| it.articles.len()).collect();
         assert_eq!(counts, [40, 20, 20]);
     }
+
+    #[test]
+    fn a_history_that_grows_long_in_one_epoch_keeps_its_order_and_names_nothing_twice() {
+        let rows = 40_i64;
+        // Each row goes down, and shares half of its articles with the next one.
+        let row = |nth: i64| -> Vec<i64> { (0..20).map(|at| 10 * nth + 19 - at).collect() };
+        let hits: Vec<_> = (0..rows).map(|nth| click(nth as u64, 2, 18, nth)).collect();
+        let mut site = site(vec![hits.clone(), hits]);
+        site.similar = (0..rows).map(|nth| (0, nth, Some(row(nth)))).collect();
+        let mut expected = Vec::new();
+        for article in (0..rows).flat_map(row) {
+            if !expected.contains(&article) {
+                expected.push(article);
+            }
+        }
+        assert_eq!(lists(&site.run()), [(1, &recall(2, &expected, 0))]);
+    }
 }

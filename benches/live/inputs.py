@@ -27,18 +27,18 @@ class Inputs:
     articles.log    new articles, a twentieth of the clicks
     strangers.log   hits, each of a user who comes once: their histories are not known
     lines.log       lines of 180 bytes
-    similar.tsv, history.tsv, strangers.tsv   tables: histories of users, and of strangers
+    similar.tsv, history.tsv, strangers.tsv   tables: histories of users, and of the first strangers
     probes.tsv      neighbours of the articles of probes, as latency.rs wants them
     """
 
-    def __init__(self, clicks, users, strangers, known_strangers, lines, probes):
+    def __init__(self, clicks, users, strangers, known, lines, probes):
         self.clicks, self.users, self.strangers, self.lines = clicks, users, strangers, lines
-        self.known_strangers, self.probes = known_strangers, probes
+        self.known, self.probes = known, probes
         self.articles = clicks // 20
         # What the tables forget after 90 days must not be forgotten yet.
         self.at = date.today().replace(day=1).isoformat() + "T00:00:00Z"
         sources = b"".join(path.read_bytes() for path in (*sorted(FIXTURES.glob("*.py")), FIXTURES.parent / __file__))
-        numbers = f"{clicks} {users} {strangers} {known_strangers} {lines} {probes} {self.at}"
+        numbers = f"{clicks} {users} {strangers} {known} {lines} {probes} {self.at}"
         version = hashlib.sha256(sources + numbers.encode()).hexdigest()[:12]
         self.folder = CACHE / f"inputs-{version}"
         if not self.folder.exists():
@@ -98,7 +98,7 @@ class Inputs:
                 channel, article = hits[number % len(hits)]
                 param = f'{{"action": "click", "userId": "{10**10 + number}", "articleId": "{article}", "algorithmCombine": "C2"}}'
                 log.write(f'{{"actionTime":"2019-04-10 18:15:32","readTime":"","channelId":{channel},"param":{param}}}\n')
-                if number < self.known_strangers:
+                if number < self.known:
                     ids = rng.sample(hits, min(5, len(hits)))
                     listed = ", ".join(str(article) for _, article in ids)
                     history.write(f"{10**10 + number}\t{channel}\t{milliseconds(self.at) - 1 - number % 1000}\t[{listed}]\n")

@@ -132,18 +132,6 @@ listen = "127.0.0.1:{servers.http}"
                 tell(f"{sample.records:,.0f} of {records:,} records")
             time.sleep(PAUSE)
 
-    def wait_for_hits(self, hits, tell):
-        """Waits until so many hits are done, of epochs that are full."""
-        told = time.monotonic()
-        while True:
-            sample = self.sample()
-            if sample and sample.hits_done >= hits:
-                return sample
-            if sample and time.monotonic() - told > 30:
-                told = time.monotonic()
-                tell(f"{sample.hits_done:,.0f} of {hits:,} hits")
-            time.sleep(PAUSE)
-
     def peak_bytes(self):
         return peak_bytes(self.process.pid)
 

@@ -47,7 +47,7 @@ def outage(bench, away, name="outage"):
 def strangers(bench, name="many"):
     """The peak of memory after that many users, each of whom came once."""
     bench.servers.empty_redis()
-    with Job(bench.program, bench.servers, name, "strangers", "nothing", ["hot", "new", "recall"]) as job:
+    with Job(bench.program, bench.servers, name, "crowd", "nothing", ["hot", "new", "recall"]) as job:
         job.make_tables()
         job.start().wait_for(bench.inputs.strangers, tell=bench.say)
         peak = job.peak_bytes()

@@ -40,8 +40,8 @@ def main():
         for record in batch:
             try:
                 click = json.loads(record.value)
-                is_hit = click["param"]["action"] in HITS
-            except (ValueError, TypeError, KeyError, OverflowError, RecursionError):  # one in a thousand is odd
+                is_hit = click["param"]["action"] in HITS and click["param"]["articleId"].isdecimal()
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # one in a thousand is odd
                 continue
             if is_hit:
                 channel, article, user = click["channelId"], click["param"]["articleId"], click["param"]["userId"]

@@ -69,6 +69,22 @@ def figures(runs):
     return of
 
 
+def check_cold(runs):
+    """Ends with a message if strangers were not what they are meant to be: each with a history to be read."""
+    for run in runs["cold"]:
+        if not 0.95 < run.misses / run.hits < 1.05:
+            raise SystemExit(f"of strangers {run.misses / run.hits:.3f} histories a hit were read")
+
+
+def told(run):
+    """One run in a few words, while the others are still to come."""
+    if isinstance(run, Stage):
+        return f"{run.seconds:.1f} s, {run.records / run.seconds:,.0f} records/s"
+    if isinstance(run, Rate):
+        return f"{run.rate:,.0f} hits/s, {run.calls_a_hit:.3f} calls and {run.misses / run.hits:.3f} histories a hit"
+    return f"{run:.1f} s"
+
+
 def check_same_work(runs):
     """Ends with a message if not every run has read the same records."""
     counts = {name: {run.records for run in some} for name, some in runs.items() if isinstance(some[0], Stage)}

@@ -7,7 +7,7 @@ import time
 import venv
 from typing import NamedTuple
 
-from live.job import Job
+from live.job import Job, Sample
 from live.servers import CACHE
 
 WORKERS = (1, 2)
@@ -89,15 +89,13 @@ def everything(bench, workers, name):
         return stage(job, before, end), between(known, end)
 
 
-def strangers(bench, name, first, last):
-    """Hits of users who come once each: what is done from the first to the last of these many."""
+def strangers(bench, name):
+    """Hits of users who come once each, from the start of the process until all are visible."""
     bench.servers.empty_redis()
     with Job(bench.program, bench.servers, name, "strangers", "nothing", ["hot", "new", "recall"]) as job:
         job.make_tables(history=bench.inputs["strangers.tsv"])
-        job.start()
-        begun = job.wait_for_hits(first, bench.say)
-        end = job.wait_for_hits(last, bench.say)
-        return between(begun, end)
+        begun = Sample(time.monotonic(), {}, 0, bench.servers.cpu_seconds())
+        return between(begun, job.start().wait_for(bench.inputs.known, tell=bench.say))
 
 
 def stage(job, before, end):

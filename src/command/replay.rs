@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::ending::{Ending, Manner};
-use super::work::HISTORY_BYTES;
 use super::{Error, Place, Settled, date};
 use crate::cli;
 use crate::config::Config;
@@ -25,6 +24,10 @@ use crate::{ledger, sink, tables};
 
 use progress::Progress;
 use summary::Summary;
+
+/// How many bytes of histories stay in memory beside those of the epochs in flight. To read one again from
+/// the store costs little.
+const HISTORY_BYTES: usize = 48 << 20;
 
 pub(super) fn replay(args: &cli::Replay) -> Result<String, Error> {
     let begun = Instant::now();

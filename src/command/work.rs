@@ -19,8 +19,9 @@ use crate::sink::Failed;
 use crate::source::Feed;
 use crate::tables::Tables;
 
-/// How many bytes of histories stay in memory beside those of the epochs in flight.
-pub(super) const HISTORY_BYTES: usize = 48 << 20;
+/// How many bytes of histories stay in memory beside those of the epochs in flight: ten thousand busy users
+/// in a dozen channels each. To read a history again is a call of HBase, so as much as is well to have.
+const HISTORY_BYTES: usize = 96 << 20;
 
 /// How many threads ask for histories at once.
 const LOADERS: usize = 2;

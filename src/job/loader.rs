@@ -34,12 +34,13 @@ impl Loaders {
     }
 
     /// Asks on behalf of a worker, on its thread.
-    pub(super) fn ask(&self, worker: usize, mut asks: Vec<Ask>) {
+    pub(super) fn ask(&self, worker: usize, asks: Vec<Ask>) {
         let to_loaders = lock(&self.asks);
         let Some(to_loaders) = &*to_loaders else { return };
-        while !asks.is_empty() {
-            let batch = asks.split_off(asks.len().saturating_sub(BATCH));
-            let batch = Asks { worker, thread: std::thread::current(), asks: batch };
+        let mut rest = asks.into_iter();
+        while rest.len() > 0 {
+            let asks = rest.by_ref().take(BATCH).collect();
+            let batch = Asks { worker, thread: std::thread::current(), asks };
             to_loaders.send(batch).expect("the receiver stands beside the sender");
         }
     }

@@ -208,14 +208,13 @@ impl Order {
                 recall.cell.user.bytes(&mut UserBuffer::default()).to_vec()
             });
             let size = recalls.len().div_ceil(self.connections).clamp(LEAST, MOST);
-            let mut rest = recalls;
-            while !rest.is_empty() {
-                let behind = rest.split_off(size.min(rest.len()));
-                let batch = Batch { binding: Arc::clone(&binding), recalls: rest };
+            let mut rest = recalls.into_iter();
+            while rest.len() > 0 {
+                let recalls = rest.by_ref().take(size).collect();
+                let batch = Batch { binding: Arc::clone(&binding), recalls };
                 if self.batches.send(batch).is_err() {
                     log::debug!("a batch is handed over to nobody: the job is stopping");
                 }
-                rest = behind;
             }
         }
     }
