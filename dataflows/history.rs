@@ -264,6 +264,11 @@ impl Histories {
         Some(Recall { cell, articles, version: 0, stands: true })
     }
 
+    /// Forgets what an earlier run has recalled in epochs up to this one: none of them will recall again.
+    pub(crate) fn forget_receipts(&mut self, last: Epoch) {
+        self.receipts.retain(|(_, epoch), _| *epoch > last);
+    }
+
     /// Whether the cell's history is known.
     pub(crate) fn is_known(&self, slot: Slot) -> bool {
         at(&self.chunks, slot).state == State::Known

@@ -98,8 +98,14 @@ impl<D: 'static> Outbox<D> {
 /// Builds the dataflows that `settings` ask for on this worker.
 ///
 /// `history_bytes` is how much memory the histories of this worker may take beside those of the
-/// epochs in flight.
-pub fn build(worker: &mut Worker, settings: &Settings, history_bytes: usize) -> (Inputs, Outputs) {
+/// epochs in flight. Epochs up to `bound` may have run before: a hit of theirs whose article has no
+/// neighbours any more asks for the history all the same, since what was recalled then may stand there.
+pub fn build(
+    worker: &mut Worker,
+    settings: &Settings,
+    history_bytes: usize,
+    bound: Epoch,
+) -> (Inputs, Outputs) {
     worker.dataflow(|scope| {
         let (hits, hit_stream) = scope.new_input();
         let (articles, article_stream) = scope.new_input();
@@ -123,7 +129,7 @@ pub fn build(worker: &mut Worker, settings: &Settings, history_bytes: usize) -> 
             outputs.new.collect(new_article(article_stream), "new: out", &outputs.counted);
         }
         if settings.recall {
-            let candidates = lookup(hit_stream, similar(row_stream));
+            let candidates = lookup(hit_stream, similar(row_stream), bound);
             let cached = Rc::clone(&outputs.cached);
             let histories = Histories::new(history_bytes, Rc::clone(&generation), cached);
             let (recalls, asks) = recall(candidates, history_stream, histories);

@@ -166,6 +166,7 @@ impl Complete {
                 }
                 None => false,
             });
+            histories.forget_receipts(epoch);
         }
         let mut extended = Vec::with_capacity(self.slots.len());
         let mut candidates = std::mem::take(&mut self.candidates).into_iter();
@@ -231,6 +232,13 @@ mod tests {
     fn a_hit_without_neighbours_recalls_nothing_and_asks_nothing() {
         let effects = site(vec![vec![click(1, 2, 18, 404)]]).run();
         assert_eq!((effects.recalls.len(), effects.asks), (0, 0));
+    }
+
+    #[test]
+    fn where_it_may_have_run_before_a_hit_without_neighbours_asks_what_it_left() {
+        let hits = (1..=3).map(|user| vec![click(user, user, 18, 404)]).collect();
+        let effects = Site { bound: 2, ..site(hits) }.run();
+        assert_eq!((effects.recalls.len(), effects.asks), (0, 2));
     }
 
     #[test]

@@ -50,10 +50,12 @@ pub(crate) fn similar(rows: StreamVec<'_, Epoch, Row>) -> Similar<'_> {
     >(rows, "similar: arranged by article")
 }
 
-/// Looks every hit up in the table as of its epoch. A hit whose article has no neighbours is dropped.
+/// Looks every hit up in the table as of its epoch. A hit whose article has no neighbours is dropped, but up to
+/// the epoch `bound`, which may have run before with a table that had some.
 pub(crate) fn lookup<'scope>(
     hits: StreamVec<'scope, Epoch, Hit>,
     similar: Similar<'scope>,
+    bound: Epoch,
 ) -> StreamVec<'scope, Epoch, Candidates> {
     let mut table = similar.trace;
     // The exchange of the arrangement itself: hit and row must meet on one worker.
@@ -82,10 +84,13 @@ pub(crate) fn lookup<'scope>(
                 found.complete(&mut table, &hits, *capability.time());
                 let mut session = output.session(&capability);
                 for Hit { user, channel, article, place, .. } in hits.drain(..) {
-                    if let Some(neighbours) = found.of(article) {
-                        let cell = Cell { user, channel };
-                        session.give(Candidates { cell, place, neighbours });
-                    }
+                    let neighbours = match found.of(article) {
+                        Some(neighbours) => neighbours,
+                        None if *capability.time() <= bound => Neighbours::from([]),
+                        None => continue,
+                    };
+                    let cell = Cell { user, channel };
+                    session.give(Candidates { cell, place, neighbours });
                 }
             }
 

@@ -18,6 +18,8 @@ pub(crate) struct Site {
     pub history_bytes: usize,
     /// How many epochs the mark stays behind.
     pub lag: u64,
+    /// The last epoch that may have run before.
+    pub bound: u64,
     /// The changes of the table of similar articles, by the epoch from which on they count.
     pub similar: Vec<(u64, i64, Option<Vec<i64>>)>,
     /// What stands in histories before the first epoch.
@@ -48,6 +50,7 @@ impl Default for Site {
             settings: Settings::default(),
             history_bytes: 1 << 20,
             lag: 0,
+            bound: 0,
             similar: Vec::new(),
             history: Vec::new(),
             hits: Vec::new(),
@@ -79,7 +82,8 @@ impl Site {
         let guards = timely::execute(timely::Config::process(self.workers), move |worker| {
             let (index, peers) = (worker.index(), worker.peers());
             let here = |nth: usize| nth % peers == index;
-            let (mut inputs, outputs) = build(worker, &site.settings, site.history_bytes);
+            let (mut inputs, outputs) =
+                build(worker, &site.settings, site.history_bytes, Epoch(site.bound));
             // What is durable outside, of the cells that this worker owns.
             let mut stands: BTreeMap<Cell, (Vec<Article>, u32)> = BTreeMap::new();
             for (cell, articles) in &site.history {

@@ -188,6 +188,7 @@ impl Job {
         let failure = Arc::new(Failure { first, health, feed: told_feed, stop });
         let (shares_in, shares) = crossbeam_channel::unbounded();
         let start = mark.epoch.next();
+        let last_bound = bound.back().map_or(mark.epoch, |binding| binding.epoch);
         let loaders = Arc::new(Loaders::new(self.workers));
         let refresher = Arc::new(Refresher::new());
 
@@ -233,6 +234,7 @@ impl Job {
             let started = worker::start(worker::Plan {
                 job: self.clone(),
                 start,
+                bound: last_bound,
                 feed: Arc::clone(&feed),
                 loaders: Arc::clone(&loaders),
                 refresher: Arc::clone(&refresher),

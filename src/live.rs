@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
+use dataflows::Settings;
 
 use crate::config::{self, Config};
 use crate::hbase::{self, Client, Kind, Table, Trying};
@@ -53,6 +54,11 @@ pub enum Error {
     /// HBase cannot be spoken to, or lacks a table.
     #[error(transparent)]
     Hbase(#[from] hbase::Error),
+    /// Bound epochs recall, and no HBase is configured.
+    #[error(
+        "epochs are bound that recall into hbase, and none is configured: set hbase.thrift until they are done"
+    )]
+    NoHbase,
     /// Dead letters cannot be kept.
     #[error(transparent)]
     DeadLetters(#[from] dead_letters::Error),
@@ -98,12 +104,10 @@ impl Servers {
             cb_recall: name(|hbase| &hbase.cb_recall),
             history_recall: name(|hbase| &hbase.history_recall),
         };
-        // Asked for only where `recall` is among the dataflows.
-        let recalls = hbase.filter(|_| config.settings.recall);
         Ok(Servers {
             job: job.to_owned(),
             redis: redis.clone(),
-            hbase: recalls.map(Client::new).transpose()?.map(Arc::new),
+            hbase: hbase.map(Client::new).transpose()?.map(Arc::new),
             names: Arc::new(names),
             letters: config.dead_letters.clone(),
             kafka: Access::of(&config.kafka),
@@ -129,17 +133,22 @@ impl Servers {
         Ok(ledger::open(&self.redis, &self.job, after_loss, stop)?)
     }
 
-    /// Makes sure that the tables of HBase stand, and waits for HBase.
+    /// Makes sure that the tables of HBase stand, and waits for HBase, for a job of these settings and names.
     ///
     /// # Errors
     ///
-    /// If a table or a family is missing, or the job stops.
-    pub fn require_tables(&self, stop: &Stop) -> Result<(), Error> {
-        let Some(client) = &self.hbase else { return Ok(()) };
+    /// If a table or a family is missing, no HBase is configured, or the job stops.
+    pub fn require_tables(
+        &self,
+        settings: &Settings,
+        names: &Names,
+        stop: &Stop,
+    ) -> Result<(), Error> {
+        let Some(client) = self.hbase_of(settings)? else { return Ok(()) };
         for (kind, name) in [
-            (Kind::Similar, &self.names.similar),
-            (Kind::CbRecall, &self.names.cb_recall),
-            (Kind::HistoryRecall, &self.names.history_recall),
+            (Kind::Similar, &names.similar),
+            (Kind::CbRecall, &names.cb_recall),
+            (Kind::HistoryRecall, &names.history_recall),
         ] {
             let table = Table::new(kind, name);
             for difference in client.require(Trying::UntilItWorks(stop), &table)? {
@@ -149,27 +158,42 @@ impl Servers {
         Ok(())
     }
 
-    /// The tables; versions at the dates of `bound` epochs are their receipts.
-    pub fn tables(&self, bound: &VecDeque<Binding>, stop: &Stop) -> Arc<dyn Tables> {
-        match &self.hbase {
-            Some(client) => {
-                let bound = bound.iter().map(|binding| (binding.time, binding.epoch)).collect();
-                let client = Arc::clone(client);
-                let tables =
-                    tables::Hbase::new(client, &self.names, bound, CONNECTIONS, stop.clone());
-                Arc::new(tables)
-            }
-            None => Arc::new(tables::Unread),
+    /// The tables, for a job of these settings and names; versions at the dates of `bound` epochs are their
+    /// receipts.
+    ///
+    /// # Errors
+    ///
+    /// If no HBase is configured that they must be read from.
+    pub fn tables(
+        &self,
+        settings: &Settings,
+        names: &Names,
+        bound: &VecDeque<Binding>,
+        stop: &Stop,
+    ) -> Result<Arc<dyn Tables>, Error> {
+        let Some(client) = self.hbase_of(settings)? else { return Ok(Arc::new(tables::Unread)) };
+        let bound = bound.iter().map(|binding| (binding.time, binding.epoch)).collect();
+        let client = Arc::clone(client);
+        Ok(Arc::new(tables::Hbase::new(client, names, bound, CONNECTIONS, stop.clone())))
+    }
+
+    /// HBase, which is asked for only where the job recalls: as it was bound, not as it is configured now.
+    fn hbase_of(&self, settings: &Settings) -> Result<Option<&Arc<Client>>, Error> {
+        match (settings.recall, &self.hbase) {
+            (false, _) => Ok(None),
+            (true, None) => Err(Error::NoHbase),
+            (true, Some(client)) => Ok(Some(client)),
         }
     }
 
-    /// What stands outside of a job that goes on from what was found, and where it begins.
+    /// What stands outside of a job of these settings that goes on from what was found, and where it begins.
     ///
     /// # Errors
     ///
     /// If dead letters of former starts cannot be made ready, or a client not be made.
     pub fn outside(
         &self,
+        settings: &Settings,
         found: ledger::Found,
         freshness: &Arc<Freshness>,
         group: Option<Group>,
@@ -197,7 +221,7 @@ impl Servers {
         let doubts = Some(ledger.doubts());
         let (told_scores, stops) = (told.clone(), stop.clone());
         let scores = sink::Redis::new(&self.redis, &self.job, begin, told_scores, stops, doubts)?;
-        let recalls = self.hbase.as_ref().map(|client| {
+        let recalls = self.hbase_of(settings)?.map(|client| {
             sink::Hbase::start(client, &fence, ran_before, CONNECTIONS, stop, told.clone())
         });
         Ok((sink::Live { ledger, scores, recalls, letters, group, told }, hears, standing))

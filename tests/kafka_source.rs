@@ -240,7 +240,8 @@ fn records_that_are_gone_are_an_error_with_all_offsets_or_passed_over_and_counte
         producer.send(&topics.clicks, 0, Some(number.to_string().as_bytes()), None);
     }
     producer.flush();
-    let config = settled(&topics, &["epoch.records=10"]);
+    // Only what is full is closed.
+    let config = settled(&topics, &["epoch.records=10", "epoch.interval=1h"]);
     let begun = config.reached();
     let run = Run::start_at(&config, &begun, &[], Epoch(0));
     let first = run.read(100);
@@ -519,6 +520,56 @@ fn while_no_epoch_may_be_begun_the_open_one_grows_to_its_bound_and_no_further() 
     run.feed.finish();
     let read = run.finish(read);
     assert!(read.epochs.values().all(|it| it.records.len() <= 50));
+}
+
+#[test]
+fn of_a_topic_that_is_not_read_any_more_only_what_was_bound_is_read() {
+    let (old, new) = (topics(1, 1), topics(1, 1));
+    let fill = |topics: &Topics, value: &str, count: i64| {
+        let producer = topics.producer(&[]);
+        for number in 0..count {
+            producer.send(&topics.clicks, 0, Some(value.as_bytes()), Some(number));
+        }
+        producer.flush();
+    };
+    fill(&old, "bound", 10);
+    let run = Run::start(&settled(&old, &[]));
+    let read = run.read(10);
+    run.feed.finish();
+    let read = run.finish(read);
+    let bindings: Vec<_> = read.epochs.iter().map(|(e, it)| binding(*e, &it.ranges)).collect();
+
+    fill(&old, "late", 10);
+    fill(&new, "new", 5);
+    let config = settled(&new, &[]);
+    let run = Run::start_at(&config, &config.reached(), &bindings, Epoch(0));
+    run.read(15);
+    fill(&new, "new", 5);
+    let read = run.read(20);
+    run.feed.finish();
+    let mut counts = BTreeMap::new();
+    for record in run.finish(read).records() {
+        *counts.entry(String::from_utf8(record.bytes).unwrap()).or_insert(0) += 1;
+    }
+    assert_eq!(counts, BTreeMap::from([("bound".to_owned(), 10), ("new".to_owned(), 10)]));
+}
+
+#[test]
+fn freshness_moves_on_while_records_come_without_a_pause() {
+    let topics = topics(1, 1);
+    let producer = topics.producer(&[]);
+    let run = Run::start(&settled(&topics, &["epoch.interval=10ms"]));
+    let now = online_recall::ledger::now;
+    let begun = now();
+    wait_for("freshness under way", || {
+        for _ in 0..10 {
+            producer.send(&topics.clicks, 0, Some(b"a"), Some(now().cast_signed()));
+            producer.flush();
+        }
+        run.feed.freshness().filter(|time| *time > begun + 1000)
+    });
+    run.feed.finish();
+    run.end().unwrap();
 }
 
 #[test]

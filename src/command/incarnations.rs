@@ -50,7 +50,7 @@ pub(super) struct Ready {
 }
 
 /// What follows when an incarnation is at its end.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
     Nothing,
     Incarnation,
@@ -76,16 +76,19 @@ impl Work<'_> {
     pub fn with_servers<R: Records>(
         &self,
         servers: &Servers,
-        after_loss: bool,
+        mut after_loss: bool,
         records: &R,
     ) -> Result<Done, Error> {
         let mut done: Option<Done> = None;
         loop {
             self.health.begin();
             let stop = self.ending.begin();
-            let (now, next) = match self.incarnation(servers, after_loss, records, &stop) {
+            let (now, next) = match self.incarnation(servers, &mut after_loss, records, &stop) {
                 Ok(came) => came,
-                Err(_) if self.ending.signal().is_some() => return Ok(done.unwrap_or_default()),
+                Err(error) if self.ending.signal().is_some() => {
+                    self.unless_ended::<()>(Err(error))?;
+                    return Ok(done.unwrap_or_default());
+                }
                 Err(error) => match then(&error) {
                     Then::StartAgain { .. } => {
                         log::warn!("beginning again: {}", chain(&error));
@@ -107,17 +110,19 @@ impl Work<'_> {
     fn incarnation<R: Records>(
         &self,
         servers: &Servers,
-        after_loss: bool,
+        after_loss: &mut bool,
         records: &R,
         stop: &Stop,
     ) -> Result<(Done, Next), Error> {
-        servers.require_tables(stop)?;
-        let mut found = match servers.open(after_loss, stop)? {
+        servers.require_tables(&self.config.settings, servers.names(), stop)?;
+        let mut found = match servers.open(*after_loss, stop)? {
             Opened::Found(found) => *found,
             Opened::Vacant(vacant) => {
                 vacant.begin(records.beginning(stop)?).map_err(live::Error::from)?
             }
         };
+        // What is lost later was not meant.
+        *after_loss = false;
         self.health.ledger_taken();
         log::info!(
             "begun: job={} incarnation={} mark={} bound={}",
@@ -151,9 +156,13 @@ impl Work<'_> {
         };
         let next = if only_bound.is_some() { Next::Incarnation } else { Next::Nothing };
         let (settings, names) = only_bound.unwrap_or(now);
-        let tables = servers.tables(&found.standing.bound, stop);
+        if next == Next::Incarnation {
+            servers.require_tables(&settings, &names, stop)?;
+        }
+        let tables = servers.tables(&settings, &names, &found.standing.bound, stop)?;
         let freshness = Arc::new(Freshness::default());
-        let (outside, told, standing) = servers.outside(found, &freshness, ready.group, stop)?;
+        let (outside, told, standing) =
+            servers.outside(&settings, found, &freshness, ready.group, stop)?;
         let job = self.job(settings, &names, &standing, stop);
         let rooms = (tables, (outside, told));
         let ended = match next {

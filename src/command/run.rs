@@ -34,6 +34,13 @@ pub(super) fn run(args: &cli::Run) -> Result<String, Error> {
     metrics::topics(config.kafka.clicks.as_str(), config.kafka.articles.as_str());
     let workers = args.workers.into();
     let work = Work { config: &config, workers, health, ending, records: Arc::default() };
+    work.unless_ended(run_into(args, &work))?;
+    Ok(String::new())
+}
+
+/// The live job, with its effects where the configuration says.
+fn run_into(args: &cli::Run, work: &Work<'_>) -> Result<(), Error> {
+    let config = work.config;
     match &config.outside {
         Some(config::Outside::Embedded { path }) => {
             if args.reset || args.after_loss {
@@ -41,20 +48,19 @@ pub(super) fn run(args: &cli::Run) -> Result<String, Error> {
                            is another folder";
                 return Err(Error::Usage(why.to_owned()));
             }
-            into_store(&work, path.as_str().as_ref())?;
+            into_store(work, path.as_str().as_ref())
         }
         Some(config::Outside::Servers { redis, hbase }) => {
-            let servers = Servers::new(&config, config.job.as_str(), redis, hbase.as_ref())?;
+            let servers = Servers::new(config, config.job.as_str(), redis, hbase.as_ref())?;
             if args.reset {
                 ledger::reset(redis, config.job.as_str(), &work.ending.stop())
                     .map_err(live::Error::from)?;
             }
-            let topics = Topics { config: &config, redis };
-            work.with_servers(&servers, args.after_loss, &topics)?;
+            let topics = Topics { config, redis };
+            work.with_servers(&servers, args.after_loss, &topics).map(drop)
         }
         None => unreachable!("a configuration without a place was refused"),
     }
-    Ok(String::new())
 }
 
 /// Topics of Kafka, read into live servers.
@@ -134,8 +140,5 @@ fn into_store(work: &Work<'_>, path: &Path) -> Result<(), Error> {
     let freshness = Freshness::default();
     let worked = work.run_watched(&job, standing, (tables, (sink, told)), read, &freshness);
     store.settle()?;
-    match worked {
-        Err(_) if work.ending.signal().is_some() => Ok(()),
-        worked => worked.map(drop),
-    }
+    worked.map(drop)
 }

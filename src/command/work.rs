@@ -14,7 +14,7 @@ use crate::job::{Job, Rooms, Standing};
 use crate::ledger::{Dates, Freshness, Mark, Names};
 use crate::live::watch_freshness;
 use crate::outside::{Outside, Told};
-use crate::retry::Stop;
+use crate::retry::{Stop, chain};
 use crate::sink::Failed;
 use crate::source::Feed;
 use crate::tables::Tables;
@@ -72,6 +72,17 @@ impl Work<'_> {
             records: Arc::clone(&self.records),
             health: self.health.clone(),
             stop: stop.clone(),
+        }
+    }
+
+    /// Passes over a failure if a signal has ended the work: it was cut short, which is what was wanted.
+    pub fn unless_ended<T: Default>(&self, came: Result<T, Error>) -> Result<T, Error> {
+        match came {
+            Err(error) if self.ending.signal().is_some() => {
+                log::info!("cut short by a signal: {}", chain(&error));
+                Ok(T::default())
+            }
+            came => came,
         }
     }
 

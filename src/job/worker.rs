@@ -1,11 +1,11 @@
 //! One worker's loop: take a chunk, decode it, feed the dataflows, step, hand over what is final.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use dataflows::{Cached, Epoch, Hit, Inputs, NewArticle, Outputs};
+use dataflows::{Article, Cached, Epoch, Hit, Inputs, Neighbours, NewArticle, Outputs};
 use timely::communication::WorkerGuards;
 use timely::worker::Worker;
 
@@ -23,6 +23,8 @@ pub(super) struct Plan {
     pub job: Job,
     /// The first epoch that is not marked.
     pub start: Epoch,
+    /// The last epoch that was bound before the start.
+    pub bound: Epoch,
     pub feed: Arc<Feed>,
     pub loaders: Arc<Loaders>,
     pub refresher: Arc<Refresher>,
@@ -44,10 +46,14 @@ pub(super) fn start(plan: Plan) -> Result<WorkerGuards<()>, String> {
 fn run(plan: &Plan, worker: &mut Worker) {
     let index = worker.index();
     let history_bytes = plan.job.history_bytes / worker.peers();
-    let (inputs, outputs) = dataflows::build(worker, &plan.job.settings, history_bytes);
+    let settings = &plan.job.settings;
+    let (inputs, outputs) = dataflows::build(worker, settings, history_bytes, plan.bound);
     // One worker feeds the table for all.
-    let similar = (index == 0 && plan.job.settings.recall)
-        .then(|| Similar { changes: plan.refresher.attend(), complete: false });
+    let similar = (index == 0 && plan.job.settings.recall).then(|| Similar {
+        changes: plan.refresher.attend(),
+        complete: false,
+        changed: BTreeMap::new(),
+    });
     let mut state = State {
         plan,
         index,
@@ -118,6 +124,16 @@ struct Similar {
     changes: Receiver<Change>,
     /// It was read to its end once: recalls may be computed.
     complete: bool,
+    /// What has changed since in the epoch that is open, each row as it was last.
+    changed: BTreeMap<Article, Option<Neighbours>>,
+}
+
+/// Feeds changes of the table, which count from the epoch on that it stands at: of each row one.
+fn send(inputs: &mut Inputs, rows: impl IntoIterator<Item = (Article, Option<Neighbours>)>) {
+    let epoch = *inputs.similar.time();
+    for (article, nearest) in rows {
+        inputs.similar.send((article, nearest, epoch));
+    }
 }
 
 impl State<'_> {
@@ -128,13 +144,13 @@ impl State<'_> {
         for change in similar.changes.try_iter() {
             any = true;
             match change {
-                Change::Rows(rows) => {
-                    let epoch = *self.inputs.similar.time();
-                    rows.into_iter().for_each(|(article, nearest)| {
-                        self.inputs.similar.send((article, nearest, epoch));
-                    });
+                Change::Rows(rows) if similar.complete => similar.changed.extend(rows),
+                Change::Rows(rows) => send(&mut self.inputs, rows),
+                Change::Complete if similar.complete => {}
+                Change::Complete => {
+                    similar.complete = true;
+                    self.inputs.similar.advance_to(*self.inputs.hits.time());
                 }
-                Change::Complete => similar.complete = true,
             }
         }
         self.advance_similar();
@@ -146,6 +162,9 @@ impl State<'_> {
         let now = *self.inputs.hits.time();
         let complete = self.similar.as_ref().is_none_or(|similar| similar.complete);
         if complete && *self.inputs.similar.time() < now {
+            if let Some(similar) = &mut self.similar {
+                send(&mut self.inputs, std::mem::take(&mut similar.changed));
+            }
             self.inputs.similar.advance_to(now);
         }
         self.inputs.similar.flush();

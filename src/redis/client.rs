@@ -175,16 +175,28 @@ impl Client {
     /// Hears all answers to one command, and gives the one that counts.
     fn hear(&mut self, node: &Address, command: &Command, sent: &Sent) -> Result<Value, Error> {
         let connection = self.connections.get_mut(node).expect("it was sent to just now");
-        if matches!(sent.to, Some((_, true))) {
-            connection.receive()?;
+        // Every answer is heard, also behind one that refuses: none may be left for the next command.
+        let is_lost = |answer: &Result<Value, Error>| {
+            matches!(answer, Err(Error::Unanswered { .. } | Error::Garbled { .. }))
+        };
+        let asks = matches!(sent.to, Some((_, true)));
+        let asked = if asks { connection.receive() } else { Ok(Value::Okay) };
+        if is_lost(&asked) {
+            return asked;
         }
         let answer = connection.receive();
-        if command.replicas() == 0 || matches!(answer, Err(Error::Unanswered { .. })) {
+        if is_lost(&answer) {
             return answer;
         }
-        let waited = connection.receive()?;
-        let (value, wanted) = (answer?, command.replicas());
-        match waited {
+        let wanted = command.replicas();
+        let waited = if wanted > 0 { connection.receive() } else { Ok(Value::Int(0)) };
+        if is_lost(&waited) {
+            return waited;
+        }
+        // A replica refuses to wait for replicas, too: what it says of the command itself comes first.
+        asked?;
+        let value = answer?;
+        match waited? {
             Value::Int(have) if have >= i64::from(wanted) => Ok(value),
             Value::Int(have) => Err(Error::Replicas { node: node.clone(), have, wanted }),
             other => Err(garbled(&other)),
@@ -262,8 +274,13 @@ impl Client {
         for node in known {
             match self.ask_node(&node, &command) {
                 Ok(answer) => {
-                    self.slots = Some(slots(&node, answer)?);
-                    return Ok(());
+                    let slots = slots(&node, answer)?;
+                    // One that has left the Cluster knows of none; others are asked.
+                    let is_all = !slots.is_empty();
+                    self.slots = Some(slots);
+                    if is_all {
+                        return Ok(());
+                    }
                 }
                 Err(Error::Refused { refusal: Refusal::NoCluster, node, .. }) => {
                     return Err(Error::NoCluster { node });
@@ -271,7 +288,10 @@ impl Client {
                 Err(error) => failed = Some(error),
             }
         }
-        Err(failed.expect("a configuration names a node at least"))
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
     }
 
     /// The server, or every master of the Cluster as it is now.

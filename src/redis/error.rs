@@ -188,6 +188,13 @@ pub enum Refusal {
 impl Refusal {
     /// What an answer means that begins with this word.
     pub(super) fn of(code: &str, detail: &str) -> Refusal {
+        // Redis 6 says what refused a command of a script behind the line of the script.
+        if code.starts_with("@user_script")
+            && let Some((_, said)) = detail.split_once(": -")
+        {
+            let (code, detail) = said.split_once(' ').unwrap_or((said, ""));
+            return Refusal::of(code, detail);
+        }
         match code {
             "READONLY" => Refusal::ReadOnly,
             "LOADING" => Refusal::Loading,
@@ -281,6 +288,7 @@ mod tests {
         use Refusal as R;
         for (line, refusal, fault) in [
             ("READONLY You can't write against a read only replica.", R::ReadOnly, Retry),
+            ("@user_script: 18: -READONLY You can't write against", R::ReadOnly, Retry),
             ("LOADING Redis is loading the dataset in memory", R::Loading, Retry),
             ("OOM command not allowed when used memory > 'maxmemory'.", R::OutOfMemory, Retry),
             ("BUSY Redis is busy running a script.", R::Busy, Retry),

@@ -103,9 +103,6 @@ impl Kafka {
         let known = reached
             .iter()
             .map(|((topic, name), (offset, position))| (*topic, &name[..], *offset, position));
-        let is_read = |topic: Topic, partition: &Partition| {
-            topics.iter().any(|(read, name)| *read == topic && **name == *partition.topic)
-        };
         for (topic, name, offset, position) in known {
             let partition = parse(name)?;
             let Position::Topic(mark) = position else { return Err(Error::foreign(name)) };
@@ -113,7 +110,7 @@ impl Kafka {
                 let mut ranges = bound.iter().flat_map(|binding| &binding.ranges);
                 ranges.any(|range| range.partition == name)
             };
-            if is_read(topic, &partition) || is_bound() {
+            if is_read(&topics, topic, &partition) || is_bound() {
                 parts.push(Part::new(topic, (partition, 0), offset, *mark));
             } else {
                 log::warn!("the ledger knows a partition that is not read any more: {partition}");
@@ -176,7 +173,7 @@ impl Kafka {
         let (say, news) = crossbeam_channel::unbounded();
         let watch = Watch {
             ask: Arc::clone(&reader.ask),
-            topics,
+            topics: topics.clone(),
             shared: Arc::clone(&reader.shared),
             behind: epoch.records.saturating_mul(2),
             stop: Stop::default(),
@@ -190,7 +187,7 @@ impl Kafka {
                 .expect("the system has room for a thread");
             let read = match only_bound {
                 true => reader.read_all_bound(bound, feed).map(drop),
-                false => reader.run(bound, epoch, feed, &news),
+                false => reader.run(bound, epoch, feed, (&topics, &news)),
             };
             watch.stop.stop();
             read
@@ -203,7 +200,15 @@ impl Kafka {
     }
 }
 
-fn topics(config: &config::Kafka) -> [(Topic, String); 2] {
+/// The topics that are read, by what they hold.
+type Topics = [(Topic, String); 2];
+
+/// Whether a partition is one of a topic that is read for this.
+fn is_read(topics: &Topics, topic: Topic, partition: &Partition) -> bool {
+    topics.iter().any(|(read, name)| *read == topic && **name == *partition.topic)
+}
+
+fn topics(config: &config::Kafka) -> Topics {
     [(Topic::Clicks, &config.clicks), (Topic::Articles, &config.articles)]
         .map(|(topic, name)| (topic, name.as_str().to_owned()))
 }

@@ -83,6 +83,23 @@ fn killed_at_every_point_and_again_in_recovery_by_any_number_of_workers() {
 }
 
 #[test]
+fn what_was_bound_is_done_with_its_own_dataflows_where_the_next_start_has_others() {
+    seeds::each("live", 1, |seed, oracle| {
+        let site = Site::new(Plan::shared(2), Input::usual(seed, 600, oracle));
+        site.flow(seed, false).rest();
+        let mut job = site.start_with(2, Some("receipts-put:1"), &[]);
+        let killed = wait_for("a kill", || job.over());
+        assert!(killed.killed(), "{killed}");
+        drop(job);
+        assert!(site.bindings().iter().any(|binding| binding.settings.recall), "it is bound");
+        let others = ["--set", "dataflows=[\"hot\",\"new\"]"];
+        let mut job = site.start_with(1, None, &others);
+        site.wait_until_done(&mut job);
+        job.stop();
+    });
+}
+
+#[test]
 fn killed_at_random_times_and_many_times_in_quick_succession() {
     let under_way = Mutex::new(0);
     let count = if testing::all() { 40 } else { 2 };

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::Signal;
+use testing::kafka::wait_for;
 use testing::oracle::Oracle;
 use testing::servers::Server;
 
@@ -79,6 +81,8 @@ fn a_broker_that_dies_or_stands_still_costs_nothing_and_doubles_nothing() {
         site.wait_for_more(job, 3);
         // The job dies while its broker is away, and starts before it is back.
         kafka.kill(&[]);
+        job.signal(Signal::KILL);
+        wait_for("the end of the job", || job.over());
         doubts.extend(site.under_way());
         *job = site.start(3);
         away(1);

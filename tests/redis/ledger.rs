@@ -10,7 +10,7 @@ use online_recall::retry::Stop;
 use online_recall::source::{Position, Topic};
 use testing::servers::{self, Server};
 
-use crate::site::{Counted, Site, ask, beginning, client, count, failed, until};
+use crate::site::{Counted, Site, ask, beginning, client, count, failed, refusals, until};
 
 fn url() -> String {
     format!("redis://{}/10", servers::redis().address())
@@ -228,6 +228,16 @@ fn a_token_and_a_binding_count_when_the_replicas_have_them() {
     exists.arg(format!("online-recall:{{{}}}:ledger", site.job));
     exists.arg(format!("binding {}", binding.epoch));
     assert!(exists.query::<bool>(&mut copy).unwrap());
+
+    // One that was made a replica itself refuses to wait for replicas; it is waited for all the same.
+    let before = refusals(&mut redis, "READONLY");
+    ask::<()>(&mut redis, "REPLICAOF 127.0.0.1 1");
+    let binding = live.next();
+    live.ledger.bind(&binding);
+    until(|| refusals(&mut redis, "READONLY") >= before + 2);
+    assert!(live.told.is_empty(), "nothing is bound by a replica");
+    ask::<()>(&mut redis, "REPLICAOF NO ONE");
+    assert!(matches!(live.hear(), Told::Bound(epoch) if epoch == binding.epoch));
 }
 
 fn refused_waits(redis: &mut redis::Connection) -> u64 {

@@ -37,7 +37,8 @@ pub(super) fn into_servers(
     let ending = Ending::listen(Manner::AtOnce)?;
     let job = replay_of(config);
     if config.settings.recall {
-        refuse_beside_live(config, servers, &ending.stop())?;
+        refuse_beside_live(config, servers, &ending.stop())
+            .map_err(|error| ending.signal().map_or(error, Error::Interrupted))?;
     }
     log::warn!(
         "replaying into live servers: job={job}; hits that Kafka has delivered to job {} too count \

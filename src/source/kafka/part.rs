@@ -98,6 +98,11 @@ impl Part {
         }
     }
 
+    /// What it is read for.
+    pub fn topic(&self) -> Topic {
+        self.source.topic
+    }
+
     /// Its rank in the order of an epoch's records.
     pub fn ordinal(&self) -> u32 {
         self.source.ordinal

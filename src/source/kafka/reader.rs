@@ -11,6 +11,7 @@ use dataflows::Epoch;
 use super::error::Error;
 use super::part::{self, Part};
 use super::watch::{News, Shared};
+use super::{Topics, is_read};
 use crate::config::{self, OnGap};
 use crate::kafka::{Code, Consumer, Found, Messages, What};
 use crate::ledger::{Binding, now};
@@ -72,11 +73,13 @@ impl Reader {
         bound: impl IntoIterator<Item = Binding>,
         epoch: config::Epoch,
         feed: &Feed,
-        news: &Receiver<News>,
+        (topics, news): (&Topics, &Receiver<News>),
     ) -> Result<(), Error> {
         if !self.read_all_bound(bound, feed)? {
             return Ok(());
         }
+        // What was bound of a topic that the configuration does not name any more is done now.
+        self.parts.retain(|part| is_read(topics, part.topic(), &part.partition));
         self.begin_again();
         self.publish();
         self.assign()?;
@@ -243,7 +246,7 @@ impl Reader {
         self.shared.records.fetch_add(open.records, Ordering::Relaxed);
         *open = Open::default();
         feed.close(Cut { epoch, ranges })?;
-        self.publish();
+        self.tell_freshness(feed);
         Ok(())
     }
 
