@@ -59,6 +59,7 @@ impl Reader {
             if failed.is_some() || last_found.elapsed() > OVERDUE {
                 // 3. What can no longer be read is an error, or is passed over.
                 self.look()?;
+                self.look_at_ends(&wanted)?;
                 last_found = Instant::now();
                 self.assign_bound(&wanted)?;
             }
@@ -81,6 +82,26 @@ impl Reader {
             }
         }
         feed.close(Cut { epoch, ranges: binding.ranges })?;
+        Ok(())
+    }
+
+    /// Judges whether the ranges can be read to their ends: a partition may have lost what came last.
+    fn look_at_ends(&mut self, wanted: &BTreeMap<usize, &Range>) -> Result<(), Error> {
+        for (nth, range) in wanted {
+            if self.is_whole(*nth, range) {
+                continue;
+            }
+            let (partition, topic_id) =
+                (self.parts[*nth].partition.clone(), self.parts[*nth].topic_id);
+            let of = std::slice::from_ref(&partition);
+            let end = self.offsets(At::End, of)?[&partition];
+            if end < range.to {
+                let earliest = self.offsets(At::Beginning, of)?[&partition];
+                let wanted = range.to;
+                self.pass(Error::Shrunk { partition, wanted, earliest, end }, 0)?;
+                self.lost.insert(*nth, (topic_id, earliest));
+            }
+        }
         Ok(())
     }
 
