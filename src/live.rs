@@ -202,15 +202,15 @@ impl Servers {
         let (told, hears) = unbounded();
         let standing = found.standing.clone();
         let (incarnation, length) = (found.incarnation(), found.letters);
+        let fence = Arc::new(Fence::default());
         let letters = sink::DeadLetters::new(
             &self.letters,
-            dead_letters::Start { job: &self.job, incarnation, length },
+            dead_letters::Start { job: &self.job, incarnation, length, fence: Some(&fence) },
             &self.kafka,
             told.clone(),
             stop.clone(),
         )?;
         let begin = sink::Begin { keys: found.keys.clone(), bound: found.bound.clone() };
-        let fence = Arc::new(Fence::default());
         let ran_before = standing.bound.back().map_or(standing.mark.epoch, |last| last.epoch);
         let ledger = found.start(Room {
             told: told.clone(),

@@ -64,7 +64,7 @@ impl Kept {
     fn begin(place: &config::DeadLetters, servers: &str) -> Kept {
         let (tell, told) = crossbeam_channel::unbounded();
         let stop = Stop::default();
-        let start = Start { job: "recall", incarnation: 1, length: 7 };
+        let start = Start { job: "recall", incarnation: 1, length: 7, fence: None };
         let kafka = Access::to(servers, None).unwrap();
         let letters = DeadLetters::new(place, start, &kafka, tell, stop.clone()).unwrap();
         Kept { letters, told, stop }

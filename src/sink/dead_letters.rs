@@ -27,7 +27,7 @@ use rdkafka::error::KafkaError;
 use super::DeadLetter;
 use crate::config;
 use crate::kafka::{self, Access};
-use crate::ledger::Binding;
+use crate::ledger::{Binding, Fence};
 use crate::outside::Told;
 use crate::retry::{Ended, Fault, Faulty, Stop};
 
@@ -43,6 +43,9 @@ pub struct Start<'a> {
     pub incarnation: u64,
     /// The length that the mark keeps: what was told last of an epoch that is marked.
     pub length: u64,
+    /// What says whether this incarnation may write: what one adds to its files after the next has begun
+    /// would be counted as the next one's.
+    pub fence: Option<&'a Arc<Fence>>,
 }
 
 /// Keeps dead letters, on a thread of its own.
@@ -160,11 +163,12 @@ impl DeadLetters {
                 Target::Topic(Topic::new(topic.as_str(), kafka, start.length)?)
             }
         };
+        let fence = start.fence.cloned();
         // Bounded by the epochs in flight, and the bytes of records in them.
         let (epochs, waiting) = crossbeam_channel::unbounded();
         std::thread::Builder::new()
             .name("dead-letters".to_owned())
-            .spawn(move || keep_all(target, &waiting, &told, &stop))
+            .spawn(move || keep_all(target, fence.as_deref(), &waiting, &told, &stop))
             .map_err(Error::Thread)?;
         Ok(DeadLetters { epochs })
     }
@@ -180,14 +184,20 @@ impl DeadLetters {
 
 fn keep_all(
     mut target: Target,
+    fence: Option<&Fence>,
     waiting: &Receiver<(Epoch, Vec<DeadLetter>)>,
     told: &Sender<Told>,
     stop: &Stop,
 ) {
     for (epoch, letters) in waiting {
-        let kept = match &mut target {
-            Target::Files(files) => files.keep(&letters, stop),
-            Target::Topic(topic) => topic.keep(&letters, stop),
+        let passed = match fence {
+            Some(fence) if !letters.is_empty() => fence.pass(stop),
+            _ => Ok(()),
+        };
+        let kept = match (passed, &mut target) {
+            (Err(_), _) => Err(Ended::Stopped),
+            (Ok(()), Target::Files(files)) => files.keep(&letters, stop),
+            (Ok(()), Target::Topic(topic)) => topic.keep(&letters, stop),
         };
         let (tell, goes_on) = match kept {
             Ok(length) => (Told::Kept(epoch, length), true),

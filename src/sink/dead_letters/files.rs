@@ -233,7 +233,7 @@ mod tests {
 
     /// A start of the job `a.b`.
     fn start(incarnation: u64, length: u64) -> Start<'static> {
-        Start { job: "a.b", incarnation, length }
+        Start { job: "a.b", incarnation, length, fence: None }
     }
 
     fn begin(folder: &tempfile::TempDir, incarnation: u64, length: u64) -> Files {
