@@ -15,14 +15,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use dataflows::Epoch;
 use online_recall::config;
 use online_recall::decode::Reason;
 use online_recall::kafka::Access;
-use online_recall::ledger::Binding;
+use online_recall::ledger::{Binding, Fence};
 use online_recall::outside::Told;
 use online_recall::retry::Stop;
 use online_recall::sink::dead_letters::Start;
@@ -62,9 +62,17 @@ struct Kept {
 
 impl Kept {
     fn begin(place: &config::DeadLetters, servers: &str) -> Kept {
+        Kept::begin_behind(None, place, servers)
+    }
+
+    fn begin_behind(
+        fence: Option<&Arc<Fence>>,
+        place: &config::DeadLetters,
+        servers: &str,
+    ) -> Kept {
         let (tell, told) = crossbeam_channel::unbounded();
         let stop = Stop::default();
-        let start = Start { job: "recall", incarnation: 1, length: 7, fence: None };
+        let start = Start { job: "recall", incarnation: 1, length: 7, fence };
         let kafka = Access::to(servers, None).unwrap();
         let letters = DeadLetters::new(place, start, &kafka, tell, stop.clone()).unwrap();
         Kept { letters, told, stop }
@@ -138,6 +146,24 @@ fn on_a_full_disk_epochs_wait_and_nothing_half_written_is_left() {
     let lines = fs::read_to_string(&file).unwrap();
     assert_eq!(lines.lines().count(), 4, "what failed attempts have left is cut off");
     drop(kept);
+}
+
+#[test]
+fn nothing_is_written_before_it_is_confirmed_that_this_process_may() {
+    let place = folder();
+    let fence = Arc::new(Fence::default());
+    let to = config::DeadLetters::Folder(place.path().to_str().unwrap().to_owned().into());
+    let kept = Kept::begin_behind(Some(&fence), &to, "");
+    // One without letters writes nothing.
+    kept.keep(1, &[]);
+    kept.heard(1);
+    kept.keep(2, &[letter("t/0/1", b"x")]);
+    let early = kept.told.recv_timeout(Duration::from_millis(300));
+    assert!(early.is_err(), "{early:?}");
+    let written = || fs::read_dir(place.path()).unwrap().map(|it| it.unwrap().metadata().unwrap());
+    assert_eq!(written().map(|it| it.len()).sum::<u64>(), 0);
+    fence.confirm(Instant::now());
+    assert!(kept.heard(2) > 7);
 }
 
 fn topic(kafka: &ClientConfig, name: &str) {

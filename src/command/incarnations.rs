@@ -50,7 +50,7 @@ pub(super) struct Ready {
 }
 
 /// What follows when an incarnation is at its end.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Next {
     Nothing,
     Incarnation,
@@ -86,8 +86,7 @@ impl Work<'_> {
             let (now, next) = match self.incarnation(servers, &mut after_loss, records, &stop) {
                 Ok(came) => came,
                 Err(error) if self.ending.signal().is_some() => {
-                    self.unless_ended::<()>(Err(error))?;
-                    return Ok(done.unwrap_or_default());
+                    return self.unless_ended(Err(error)).map(|()| done.unwrap_or_default());
                 }
                 Err(error) => match then(&error) {
                     Then::StartAgain { .. } => {
@@ -156,7 +155,7 @@ impl Work<'_> {
         };
         let next = if only_bound.is_some() { Next::Incarnation } else { Next::Nothing };
         let (settings, names) = only_bound.unwrap_or(now);
-        if next == Next::Incarnation {
+        if matches!(next, Next::Incarnation) {
             servers.require_tables(&settings, &names, stop)?;
         }
         let tables = servers.tables(&settings, &names, &found.standing.bound, stop)?;

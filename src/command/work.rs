@@ -79,7 +79,7 @@ impl Work<'_> {
     pub fn unless_ended<T: Default>(&self, came: Result<T, Error>) -> Result<T, Error> {
         match came {
             Err(error) if self.ending.signal().is_some() => {
-                log::info!("cut short by a signal: {}", chain(&error));
+                log::warn!("cut short by a signal: {}", chain(&error));
                 Ok(T::default())
             }
             came => came,

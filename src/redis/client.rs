@@ -276,9 +276,9 @@ impl Client {
                 Ok(answer) => {
                     let slots = slots(&node, answer)?;
                     // One that has left the Cluster knows of none; others are asked.
-                    let is_all = !slots.is_empty();
+                    let has_left = slots.is_empty();
                     self.slots = Some(slots);
-                    if is_all {
+                    if !has_left {
                         return Ok(());
                     }
                 }
@@ -288,10 +288,7 @@ impl Client {
                 Err(error) => failed = Some(error),
             }
         }
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
+        failed.map_or(Ok(()), Err)
     }
 
     /// The server, or every master of the Cluster as it is now.

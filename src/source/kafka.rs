@@ -49,7 +49,6 @@ pub struct Kafka {
     reader: Reader,
     bound: VecDeque<Binding>,
     epoch: config::Epoch,
-    topics: [(Topic, String); 2],
 }
 
 impl Kafka {
@@ -138,9 +137,9 @@ impl Kafka {
         let shared = Arc::new(Shared::default());
         let on_gap = config.on_gap;
         let lost = BTreeMap::new();
-        let mut reader = Reader { messages, ask, parts, lost, on_gap, shared, stop };
+        let mut reader = Reader { messages, ask, topics, parts, lost, on_gap, shared, stop };
         reader.look()?;
-        Ok(Kafka { reader, bound: bound.clone(), epoch, topics })
+        Ok(Kafka { reader, bound: bound.clone(), epoch })
     }
 
     /// Tells lag tools how far the mark has come.
@@ -169,11 +168,11 @@ impl Kafka {
     }
 
     fn read_to(self, only_bound: bool, feed: &Feed) -> Result<(), Error> {
-        let Kafka { mut reader, bound, epoch, topics } = self;
+        let Kafka { mut reader, bound, epoch } = self;
         let (say, news) = crossbeam_channel::unbounded();
         let watch = Watch {
             ask: Arc::clone(&reader.ask),
-            topics: topics.clone(),
+            topics: reader.topics.clone(),
             shared: Arc::clone(&reader.shared),
             behind: epoch.records.saturating_mul(2),
             stop: Stop::default(),
@@ -187,7 +186,7 @@ impl Kafka {
                 .expect("the system has room for a thread");
             let read = match only_bound {
                 true => reader.read_all_bound(bound, feed).map(drop),
-                false => reader.run(bound, epoch, feed, (&topics, &news)),
+                false => reader.run(bound, epoch, feed, &news),
             };
             watch.stop.stop();
             read

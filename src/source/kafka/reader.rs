@@ -43,6 +43,8 @@ pub(super) struct Reader {
     pub messages: Messages,
     /// What is asked about them, by another client.
     pub ask: Arc<Consumer>,
+    /// What is read beyond the bound epochs.
+    pub topics: Topics,
     /// All of them, in the order of an epoch's records.
     pub parts: Vec<Part>,
     /// Those that are others than were read, until they begin again: with the ids of their topics, and
@@ -73,14 +75,15 @@ impl Reader {
         bound: impl IntoIterator<Item = Binding>,
         epoch: config::Epoch,
         feed: &Feed,
-        (topics, news): (&Topics, &Receiver<News>),
+        news: &Receiver<News>,
     ) -> Result<(), Error> {
         if !self.read_all_bound(bound, feed)? {
             return Ok(());
         }
-        // What was bound of a topic that the configuration does not name any more is done now.
-        self.parts.retain(|part| is_read(topics, part.topic(), &part.partition));
         self.begin_again();
+        // What was bound of a topic that the configuration does not name any more is done now.
+        let topics = &self.topics;
+        self.parts.retain(|part| is_read(topics, part.topic(), &part.partition));
         self.publish();
         self.assign()?;
         self.read_on(epoch, feed, news)

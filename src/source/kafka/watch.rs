@@ -14,6 +14,8 @@ use crate::metrics;
 use crate::retry::{Ended, Peer, Stop, chain, persist};
 use crate::source::{Range, Topic};
 
+use super::Topics;
+
 /// How often everything is looked at.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -103,7 +105,7 @@ impl Group {
 /// Watches the topics until it is stopped.
 pub(super) struct Watch {
     pub ask: Arc<Consumer>,
-    pub topics: [(Topic, String); 2],
+    pub topics: Topics,
     pub shared: Arc<Shared>,
     /// How many records behind is behind.
     pub behind: u64,
