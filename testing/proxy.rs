@@ -27,6 +27,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::kafka::LONG;
 use crate::random::Random;
 
 /// How many bytes are passed on at once.
@@ -195,9 +196,18 @@ impl Proxy {
     }
 
     /// Waits until so much has happened; returns what has.
+    ///
+    /// # Panics
+    ///
+    /// If it does not happen for long.
+    #[track_caller]
     pub fn until(&self, so_much: impl Fn(&Counts) -> bool) -> Counts {
         let counts = self.shared.counts.lock().unwrap();
-        *self.shared.counted.wait_while(counts, |counts| !so_much(counts)).unwrap()
+        let waited =
+            self.shared.counted.wait_timeout_while(counts, LONG, |counts| !so_much(counts));
+        let (counts, waited) = waited.unwrap();
+        assert!(!waited.timed_out(), "no more has happened than {counts:?}");
+        *counts
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::{Article, Channel, Epoch, HotIncrement, NewArticle, Place};
@@ -13,6 +12,7 @@ use online_recall::outside::{Done, ScoreKey, Told};
 use online_recall::retry::{Ended, Stop};
 use online_recall::sink::{self, Begin, Failed, Scores};
 use online_recall::source::{Position, Range, Reached, Topic};
+use testing::kafka::{LONG, wait_for};
 
 /// The configuration of a Redis, single or by a list of urls.
 pub fn config(url: &str, more: &[&str]) -> config::Redis {
@@ -39,10 +39,9 @@ pub fn ask<T: redis::FromRedisValue>(connection: &mut redis::Connection, words: 
 }
 
 /// Waits until something has happened.
+#[track_caller]
 pub fn until(mut happened: impl FnMut() -> bool) {
-    while !happened() {
-        Stop::default().wait(Duration::from_millis(5));
-    }
+    wait_for("what is waited for", || happened().then_some(()));
 }
 
 /// How often a server has answered with this error.
@@ -226,7 +225,7 @@ impl Live {
 
     /// Hears of one thing; a failure fails the test.
     pub fn hear(&self) -> Told {
-        match self.told.recv().unwrap() {
+        match self.told.recv_timeout(LONG).unwrap() {
             Told::Failed(error) => panic!("{}", online_recall::retry::chain(&*error)),
             told => told,
         }
@@ -235,7 +234,7 @@ impl Live {
     /// Hears until something fails.
     pub fn failure(&self) -> Failed {
         loop {
-            if let Told::Failed(error) = self.told.recv().unwrap() {
+            if let Told::Failed(error) = self.told.recv_timeout(LONG).unwrap() {
                 return error;
             }
         }
