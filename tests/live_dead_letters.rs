@@ -35,6 +35,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use testing::folder;
+use testing::kafka::wait_for;
 use testing::proxy::{Fault, Proxy};
 use testing::servers::{self, Server};
 
@@ -110,7 +111,10 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        assert!(Command::new("umount").arg(&self.0).status().unwrap().success());
+        // The thread that wrote to it may still be ending.
+        wait_for("an idle disk", || {
+            Command::new("umount").arg(&self.0).output().unwrap().status.success().then_some(())
+        });
     }
 }
 
