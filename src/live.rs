@@ -20,7 +20,7 @@ use crate::kafka::Access;
 use crate::ledger::{self, Binding, Fence, Freshness, Names, Opened, Room};
 use crate::metrics;
 use crate::outside::Told;
-use crate::redis::{self, Dated};
+use crate::redis;
 use crate::retry::{Ended, Stop};
 use crate::sink::{self, dead_letters};
 use crate::source::{Feed, Group};
@@ -210,7 +210,7 @@ impl Servers {
             told.clone(),
             stop.clone(),
         )?;
-        let begin = sink::Begin { keys: found.keys.clone(), bound: found.bound.clone() };
+        let begin = sink::Begin::of(&found);
         let ran_before = standing.bound.back().map_or(standing.mark.epoch, |last| last.epoch);
         let ledger = found.start(Room {
             told: told.clone(),
@@ -238,10 +238,7 @@ impl Servers {
         stop: &Stop,
     ) -> Result<(sink::Again, Receiver<Told>), Error> {
         let (told, hears) = unbounded();
-        let begin = sink::Begin {
-            keys: again.keys.clone(),
-            bound: again.standing.bound.iter().map(Dated::of).collect(),
-        };
+        let begin = sink::Begin::again(again);
         let scores =
             sink::Redis::new(&self.redis, &self.job, begin, told.clone(), stop.clone(), None)?;
         Ok((sink::Again::new(scores, told), hears))

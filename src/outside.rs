@@ -17,7 +17,7 @@
 
 use std::sync::Arc;
 
-use dataflows::{Channel, Epoch, Recall};
+use dataflows::{Epoch, Recall};
 
 use crate::ledger::{Binding, Mark};
 use crate::sink::{DeadLetter, Failed, Scores};
@@ -50,19 +50,10 @@ pub struct Done {
     pub binding: Arc<Binding>,
     /// The mark as it is to be.
     pub mark: Mark,
-    /// The score keys that it touched.
-    pub keys: Vec<ScoreKey>,
+    /// The names of the score keys that it touched.
+    pub keys: Vec<Arc<str>>,
     /// How long the file of dead letters is now, in bytes.
     pub letters: u64,
-}
-
-/// A list of a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ScoreKey {
-    /// Of hot articles.
-    Hot(Channel),
-    /// Of new ones.
-    New(Channel),
 }
 
 /// What became of a call.
@@ -70,8 +61,8 @@ pub enum ScoreKey {
 pub enum Told {
     /// The binding is durable.
     Bound(Epoch),
-    /// The scores are: of these keys.
-    Scored(Epoch, Vec<ScoreKey>),
+    /// The scores are: of the keys with these names.
+    Scored(Epoch, Vec<Arc<str>>),
     /// The recalls are.
     Recalled(Epoch),
     /// The dead letters are; the file has so many bytes now.

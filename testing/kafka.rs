@@ -41,6 +41,7 @@ pub struct Topics {
     pub clicks: String,
     /// The topic of new articles.
     pub articles: String,
+    settings: Vec<(String, String)>,
 }
 
 impl Topics {
@@ -65,17 +66,19 @@ impl Topics {
             servers: servers.to_owned(),
             clicks: name("clicks"),
             articles: name("articles"),
+            settings: settings.iter().map(|&(name, to)| (name.to_owned(), to.to_owned())).collect(),
         };
-        topics.make_topic(&topics.clicks, clicks, settings);
-        topics.make_topic(&topics.articles, articles, settings);
+        topics.make_topic(&topics.clicks, clicks);
+        topics.make_topic(&topics.articles, articles);
         topics
     }
 
     #[track_caller]
-    fn make_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    fn make_topic(&self, name: &str, partitions: i32) {
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         // Else what is dated in the past is gone within a minute.
-        topic.config = [&[("retention.ms", "-1")], settings].concat();
+        let settings = self.settings.iter().map(|(name, to)| (&**name, &**to));
+        topic.config = [("retention.ms", "-1")].into_iter().chain(settings).collect();
         let admin = self.admin();
         // A topic of that name may be on its way out.
         wait_for("a new topic", || {
@@ -124,7 +127,7 @@ impl Topics {
     pub fn make_anew(&self, partitions: i32) {
         let deleted = block_on(self.admin().delete_topics(&[&self.clicks], &options())).unwrap();
         assert!(deleted[0].is_ok(), "{deleted:?}");
-        self.make_topic(&self.clicks, partitions, &[]);
+        self.make_topic(&self.clicks, partitions);
     }
 
     /// A producer with these properties.

@@ -326,6 +326,63 @@ fn a_topic_that_was_made_anew_is_told_from_the_one_that_was_read() {
 }
 
 #[test]
+fn epochs_that_are_bound_around_a_topic_made_anew_are_read_each_from_its_own() {
+    let topics = topics(1, 1);
+    let fill = |text: &str, count: i32| {
+        let producer = topics.producer(&[]);
+        for number in 0..count {
+            let value = format!("{text} {number}");
+            producer.send(&topics.clicks, 0, Some(value.as_bytes()), Some(number.into()));
+        }
+        producer.flush();
+    };
+    let bindings = |read: &reading::Read| -> Vec<_> {
+        read.epochs.iter().map(|(epoch, found)| binding(*epoch, &found.ranges)).collect()
+    };
+    fill("old", 30);
+    let config = settled(&topics, &["epoch.records=10", "epoch.interval=1h"]);
+    let begun = config.reached();
+    let run = Run::start(&config);
+    let read = run.read(30);
+    run.feed.finish();
+    let old = run.finish(read);
+    let done = old.reached(&begun);
+
+    topics.make_anew(1);
+    fill("new", 20);
+    let skips = settled(&topics, &["epoch.records=10", "epoch.interval=1h", "kafka.on_gap=skip"]);
+    let run = Run::start_at(&skips, &done, &[], Epoch(3));
+    let read = run.read(20);
+    run.feed.finish();
+    let new = run.finish(read);
+    fill("newest", 10);
+
+    // Only the new ones are bound: nothing that is needed is gone.
+    let run = Run::start_at(&config, &done, &bindings(&new), Epoch(3));
+    let read = run.read(30);
+    run.feed.finish();
+    let read = run.finish(read);
+    for (epoch, found) in &new.epochs {
+        assert_eq!(read.epochs[epoch].sorted(), found.sorted(), "{epoch}");
+    }
+    let values: Vec<_> = read.epochs[&6].records.iter().map(|it| it.bytes.clone()).collect();
+    assert_eq!(values.first().unwrap(), b"newest 0");
+
+    // The old ones are bound too, and gone.
+    let marked = reading::Read { epochs: old.epochs.clone().into_iter().take(1).collect() };
+    let all = [&bindings(&old)[1..], &bindings(&new)].concat();
+    let run = Run::start_at(&skips, &marked.reached(&begun), &all, Epoch(1));
+    let read = run.read(30);
+    run.feed.finish();
+    let read = run.finish(read);
+    let sizes: Vec<_> = read.epochs.values().map(|it| it.records.len()).collect();
+    assert_eq!(sizes, [0, 0, 10, 10, 10]);
+    for (epoch, found) in &new.epochs {
+        assert_eq!(read.epochs[epoch].sorted(), found.sorted(), "{epoch}");
+    }
+}
+
+#[test]
 fn a_topic_that_is_made_anew_while_it_is_read_stops_the_job_and_the_next_start() {
     let topics = topics(1, 1);
     let send = |count: i32| {

@@ -87,7 +87,7 @@ fn a_topic_is_made_listed_described_and_deleted() {
 #[test]
 fn a_configuration_names_servers_and_topics() {
     let tools = Tools::make(1);
-    let Topics { servers, clicks, articles } = &tools.topics;
+    let Topics { servers, clicks, articles, .. } = &tools.topics;
     tools.place.write(
         "job.toml",
         format!(

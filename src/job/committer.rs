@@ -11,7 +11,7 @@ use dataflows::{Epoch, Recall, Settings};
 use super::{Counted, Error, Failure, Part, Share};
 use crate::ledger::{Binding, Dates, Mark, Names};
 use crate::metrics::{self, Stage};
-use crate::outside::{Done, Outside, ScoreKey, Told};
+use crate::outside::{Done, Outside, Told};
 use crate::sink::{DeadLetter, Failed, Scores, Totals};
 use crate::source::{Cut, Feed, Topic};
 
@@ -78,7 +78,7 @@ struct Flight {
     computed: bool,
     counted: Asked,
     recalled: Asked,
-    keys: Vec<ScoreKey>,
+    keys: Vec<Arc<str>>,
     letters: Option<u64>,
 }
 

@@ -11,7 +11,6 @@
 use dataflows::Channel;
 
 use crate::ledger::Names;
-use crate::outside::ScoreKey;
 
 const PREFIX: &str = "online-recall:";
 
@@ -31,6 +30,15 @@ impl JobKeys {
         let key = |what| format!("{PREFIX}{{{job}}}:{what}");
         JobKeys { ledger: key("ledger"), freshness: key("freshness"), running: key("running") }
     }
+}
+
+/// A list of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScoreKey {
+    /// Of hot articles.
+    Hot(Channel),
+    /// Of new ones.
+    New(Channel),
 }
 
 /// The name of a score key.

@@ -19,14 +19,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
-use dataflows::{Article, Channel, Epoch};
+use dataflows::{Article, Epoch};
 
 use super::Scores;
 use crate::config;
 use crate::failpoint;
-use crate::ledger::{Binding, Doubt, Doubts};
-use crate::outside::{ScoreKey, Told};
-use crate::redis::{self, Client, Dated, KeyMark, Part, Scored, score_key};
+use crate::ledger::{self, Binding, Doubt, Doubts};
+use crate::outside::Told;
+use crate::redis::{self, Client, Dated, KeyMark, Part, ScoreKey, Scored, score_key};
 use crate::retry::{Ended, Fault, Faulty, Peer, Stop, persist};
 
 /// How many articles a script changes at most: a millisecond or two of Redis's time.
@@ -35,10 +35,28 @@ const PART: usize = 2000;
 /// Where scores begin.
 #[derive(Debug, Default)]
 pub struct Begin {
-    /// The last epoch that was applied to each score key, as the ledger knows it.
+    /// The last epoch that was applied to each score key.
     pub keys: BTreeMap<String, KeyMark>,
     /// The epochs that are bound already, and run again: they may have been applied.
     pub bound: Vec<Dated>,
+    /// Of score keys an epoch that runs again and is known to have touched them: it does so again, also
+    /// where the records that did are gone.
+    pub touched: BTreeMap<String, Epoch>,
+}
+
+impl Begin {
+    /// With what a start has found.
+    pub fn of(found: &ledger::Found) -> Begin {
+        let ledger::Found { keys, bound, touched, .. } = found;
+        Begin { keys: keys.clone(), bound: bound.clone(), touched: touched.clone() }
+    }
+
+    /// With epochs that are done, and run again.
+    pub fn again(again: &ledger::Again) -> Begin {
+        let ledger::Again { standing, keys, touched, .. } = again;
+        let bound = standing.bound.iter().map(Dated::of).collect();
+        Begin { keys: keys.clone(), bound, touched: touched.clone() }
+    }
 }
 
 /// Writes scores into Redis. Calls do not wait; what became of them is told.
@@ -70,7 +88,7 @@ impl Redis {
         stop: Stop,
         doubts: Option<Doubts>,
     ) -> Result<Redis, redis::Error> {
-        let Begin { keys, bound } = begin;
+        let Begin { keys, bound, touched } = begin;
         let mut owner = Owner {
             client: Client::new(redis)?,
             job: job.to_owned(),
@@ -79,13 +97,18 @@ impl Redis {
             busy: Vec::new(),
             epochs: BTreeMap::new(),
             bound: bound.into_iter().map(|dated| (dated.epoch, dated.time)).collect(),
+            touched: BTreeMap::new(),
             told,
             stop: stop.clone(),
             doubts,
         };
         for (name, last) in keys {
-            let nth = owner.key(name);
+            let nth = owner.key(name.into());
             owner.keys[nth].last = Some(last);
+        }
+        for (name, epoch) in touched {
+            let nth = owner.key(name.into());
+            owner.touched.entry(epoch).or_default().push(nth);
         }
         let (calls, asked) = crossbeam_channel::unbounded();
         let owner = std::thread::Builder::new()
@@ -122,7 +145,7 @@ impl Drop for Redis {
 struct Owner {
     client: Client,
     job: String,
-    names: HashMap<String, usize>,
+    names: HashMap<Arc<str>, usize>,
     keys: Vec<Key>,
     /// The keys that have something to write.
     busy: Vec<usize>,
@@ -130,6 +153,8 @@ struct Owner {
     epochs: BTreeMap<Epoch, Open>,
     /// The dates of epochs that were bound before this run.
     bound: BTreeMap<Epoch, u64>,
+    /// The keys that epochs touch in any case.
+    touched: BTreeMap<Epoch, Vec<usize>>,
     told: Sender<Told>,
     stop: Stop,
     doubts: Option<Doubts>,
@@ -137,7 +162,7 @@ struct Owner {
 
 /// A score key.
 struct Key {
-    name: String,
+    name: Arc<str>,
     /// The last epoch that was applied to it, or a part of it.
     last: Option<KeyMark>,
     waiting: VecDeque<Change>,
@@ -155,7 +180,8 @@ struct Change {
 
 /// An epoch whose scores are not all written.
 struct Open {
-    keys: Vec<ScoreKey>,
+    /// Their names.
+    keys: Vec<Arc<str>>,
     left: usize,
 }
 
@@ -186,23 +212,30 @@ impl Owner {
         scores.hot.sort_unstable_by_key(|hot| (hot.channel, hot.article));
         scores.new.sort_unstable_by_key(|new| (new.channel, new.article));
         let mut keys = Vec::new();
-        let mut line_up = |channel: Channel, adds: bool, articles: Vec<(Article, u64)>| {
-            let key = if adds { ScoreKey::Hot(channel) } else { ScoreKey::New(channel) };
-            keys.push(key);
-            let nth = self.key(score_key(&binding.names, key));
-            if self.keys[nth].waiting.is_empty() && !self.keys[nth].doubted {
-                self.busy.push(nth);
+        let mut line_up = |owner: &mut Owner, nth: usize, adds: bool, articles| {
+            let key = &mut owner.keys[nth];
+            keys.push(Arc::clone(&key.name));
+            if key.waiting.is_empty() && !key.doubted {
+                owner.busy.push(nth);
             }
-            self.keys[nth].waiting.push_back(Change { epoch, adds, articles });
+            key.waiting.push_back(Change { epoch, adds, articles });
         };
         for hot in scores.hot.chunk_by(|a, b| a.channel == b.channel) {
+            let nth = self.key(score_key(&binding.names, ScoreKey::Hot(hot[0].channel)).into());
             let articles = hot.iter().map(|hot| (hot.article, hot.weight)).collect();
-            line_up(hot[0].channel, true, articles);
+            line_up(self, nth, true, articles);
         }
         for new in scores.new.chunk_by(|a, b| a.channel == b.channel) {
+            let nth = self.key(score_key(&binding.names, ScoreKey::New(new[0].channel)).into());
             let time = |time: Option<u64>| time.unwrap_or(epoch.time);
             let articles = new.iter().map(|new| (new.article, time(new.timestamp))).collect();
-            line_up(new[0].channel, false, articles);
+            line_up(self, nth, false, articles);
+        }
+        for nth in self.touched.remove(&epoch.epoch).unwrap_or_default() {
+            let last = self.keys[nth].waiting.back();
+            if last.is_none_or(|change| change.epoch != epoch) {
+                line_up(self, nth, true, Vec::new());
+            }
         }
         if keys.is_empty() {
             self.tell(Told::Scored(epoch.epoch, keys));
@@ -211,9 +244,9 @@ impl Owner {
         }
     }
 
-    fn key(&mut self, name: String) -> usize {
+    fn key(&mut self, name: Arc<str>) -> usize {
         *self.names.entry(name).or_insert_with_key(|name| {
-            let (name, waiting) = (name.clone(), VecDeque::new());
+            let (name, waiting) = (Arc::clone(name), VecDeque::new());
             self.keys.push(Key { name, last: None, waiting, doubted: false });
             self.keys.len() - 1
         })
@@ -271,7 +304,7 @@ impl Owner {
             Judged::InParts(mark) => key.last = Some(mark),
             Judged::AtAnotherTime => {
                 key.doubted = true;
-                let doubt = Doubt { key: key.name.clone(), known: key.last, found };
+                let doubt = Doubt { key: key.name.to_string(), known: key.last, found };
                 match &self.doubts {
                     Some(doubts) => doubts.say(doubt),
                     None => self.tell(Told::Failed(Changed(doubt.key).into())),
@@ -395,7 +428,7 @@ mod tests {
         let articles: Vec<_> = (0..5000).map(|n| (Article(n), 1)).collect();
         let change = Change { epoch: e(5), adds: true, articles };
         let mut key = Key {
-            name: "ch:1:hot".to_owned(),
+            name: "ch:1:hot".into(),
             last: Some(KeyMark::whole(e(3))),
             waiting: VecDeque::from([change]),
             doubted: false,

@@ -105,11 +105,12 @@ impl Kafka {
         for (topic, name, offset, position) in known {
             let partition = parse(name)?;
             let Position::Topic(mark) = position else { return Err(Error::foreign(name)) };
-            let is_bound = || {
-                let mut ranges = bound.iter().flat_map(|binding| &binding.ranges);
-                ranges.any(|range| range.partition == name)
-            };
-            if is_read(&topics, topic, &partition) || is_bound() {
+            let mut ranges = bound.iter().flat_map(|binding| &binding.ranges);
+            let first = ranges.find(|range| range.partition == name);
+            if let Some(range) = first.filter(|range| range.from != offset) {
+                // After the mark the topic was made anew.
+                parts.push(Part::new(topic, (partition, 0), range.from, 0));
+            } else if is_read(&topics, topic, &partition) || first.is_some() {
                 parts.push(Part::new(topic, (partition, 0), offset, *mark));
             } else {
                 log::warn!("the ledger knows a partition that is not read any more: {partition}");

@@ -23,7 +23,7 @@ pub struct Settled {
 /// The configuration of a job that reads these topics, with more keys set.
 #[track_caller]
 pub fn settled(topics: &Topics, sets: &[&str]) -> Settled {
-    let Topics { servers, clicks, articles } = topics;
+    let Topics { servers, clicks, articles, .. } = topics;
     let mut all = vec![
         format!("kafka.clicks={clicks}"),
         format!("kafka.articles={articles}"),

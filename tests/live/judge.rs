@@ -16,7 +16,7 @@ use testing::exported::Exported;
 use testing::oracle::Oracle;
 
 use super::site::Site;
-use super::topics::{self, Record};
+use super::topics::{self, Left};
 
 /// Where a list may stand in a mailbox twice: where it was in doubt whether it had been put.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub enum Doubts {
 }
 
 /// All records of a site's topics, clicks first.
-struct Records([Vec<Vec<Record>>; 2]);
+struct Records([Vec<Left>; 2]);
 
 impl Records {
     fn of(site: &Site) -> Records {
@@ -38,7 +38,7 @@ impl Records {
         Records(topics.map(|topic| topics::records(&site.topics, topic)))
     }
 
-    fn partition(&self, topic: Topic, partition: usize) -> &[Record] {
+    fn partition(&self, topic: Topic, partition: usize) -> &Left {
         &self.0[usize::from(topic == Topic::Articles)][partition]
     }
 }
@@ -49,6 +49,17 @@ struct Expected {
     totals: Value,
     /// The epochs, by their dates.
     epochs: BTreeMap<u64, u64>,
+}
+
+impl Expected {
+    /// Scores: channel, article and score, as a line.
+    fn scores(&self, file: &str) -> Vec<String> {
+        let line = |row: Vec<&str>| {
+            let score: f64 = row[2].parse().unwrap();
+            format!("{} {} {score}", row[0], row[1])
+        };
+        self.files.rows(file).into_iter().map(line).collect()
+    }
 }
 
 /// A list of a mailbox: user, as it is escaped, and channel; date; list.
@@ -106,6 +117,11 @@ impl Site {
         self.recalls_must_be(&recalled, doubts, taken);
     }
 
+    /// What these epochs add to hot scores: channel, article and score, as a line.
+    pub fn hot_of(&self, oracle: &mut Oracle, bindings: &[Binding]) -> Vec<String> {
+        self.expected(oracle, bindings, &Records::of(self)).scores("hot.tsv")
+    }
+
     /// What comes of these epochs, one after the other.
     fn expected(&self, oracle: &mut Oracle, bindings: &[Binding], records: &Records) -> Expected {
         let folder = testing::folder();
@@ -116,7 +132,7 @@ impl Site {
                 let (topic, partition) = split(&range.partition);
                 let stand = records.partition(range.topic, partition);
                 let mut text = Vec::new();
-                for record in &stand[range.from as usize..range.to as usize] {
+                for record in stand.range(range.from, range.to) {
                     text.extend(format!("CreateTime:{}\t", record.timestamp).into_bytes());
                     text.extend(&record.bytes);
                     // A record may itself end as a line may.
@@ -157,11 +173,7 @@ impl Site {
     #[track_caller]
     fn scores_must_be(&self, expected: &Expected) {
         for (kind, file) in [("hot", "hot.tsv"), ("new", "new.tsv")] {
-            let expected = expected.files.rows(file).into_iter().map(|row| {
-                let score: f64 = row[2].parse().unwrap();
-                format!("{} {} {score}", row[0], row[1])
-            });
-            must_equal(kind, self.scores(kind), expected.collect());
+            must_equal(kind, self.scores(kind), expected.scores(file));
         }
     }
 
@@ -297,7 +309,7 @@ fn must_be_contiguous(bindings: &[Binding], records: &Records) {
     for (topic, partitions) in [Topic::Clicks, Topic::Articles].into_iter().zip(&records.0) {
         for (partition, records) in partitions.iter().enumerate() {
             let bound = next.get(&(topic, partition)).copied().unwrap_or(0);
-            assert_eq!(bound, records.len() as u64, "{topic:?}/{partition} is bound to its end");
+            assert_eq!(bound, records.end(), "{topic:?}/{partition} is bound to its end");
         }
     }
 }

@@ -19,6 +19,7 @@
     reason = "a panic is a test's verdict, and what is printed its report"
 )]
 
+mod gaps;
 mod input;
 mod job;
 mod judge;

@@ -236,6 +236,17 @@ impl Site {
         self.ledger().bindings.into_values().collect()
     }
 
+    /// The last epochs that were applied to score keys, as the key marks say.
+    pub fn key_marks(&self) -> Vec<u64> {
+        let pattern = format!("online-recall:{}:{{*}}", self.name);
+        let keys: Vec<String> = self.ask(redis::cmd("KEYS").arg(pattern)).unwrap();
+        let epoch = |key: String| {
+            let mark: String = self.ask(redis::cmd("GET").arg(key)).unwrap();
+            mark.split(' ').next().unwrap().parse().unwrap()
+        };
+        keys.into_iter().map(epoch).collect()
+    }
+
     /// Waits for something that a running job brings about.
     #[track_caller]
     pub fn wait_while_it_runs<T>(

@@ -15,37 +15,62 @@ pub struct Record {
     pub bytes: Vec<u8>,
 }
 
+/// The records of a partition that are left.
+pub struct Left {
+    first: u64,
+    records: Vec<Record>,
+}
+
+impl Left {
+    /// Those of a range.
+    pub fn range(&self, from: u64, to: u64) -> &[Record] {
+        let nth = |offset: u64| offset.saturating_sub(self.first) as usize;
+        &self.records[nth(from)..nth(to)]
+    }
+
+    /// The offset after the last one.
+    pub fn end(&self) -> u64 {
+        self.first + self.records.len() as u64
+    }
+}
+
 /// How many partitions a topic has.
 pub fn partitions(member: &BaseConsumer, topic: &str) -> i32 {
     let metadata = member.fetch_metadata(Some(topic), LONG).unwrap();
     i32::try_from(metadata.topics()[0].partitions().len()).unwrap()
 }
 
-/// Where every partition of a topic ends.
-pub fn ends(member: &BaseConsumer, topic: &str) -> Vec<u64> {
-    let end = |partition| {
-        let (_, end) = member.fetch_watermarks(topic, partition, LONG).unwrap();
-        u64::try_from(end).unwrap()
+/// Where every partition of a topic begins and ends.
+fn bounds(member: &BaseConsumer, topic: &str) -> Vec<(u64, u64)> {
+    let bounds = |partition| {
+        let (first, end) = member.fetch_watermarks(topic, partition, LONG).unwrap();
+        (u64::try_from(first).unwrap(), u64::try_from(end).unwrap())
     };
-    (0..partitions(member, topic)).map(end).collect()
+    (0..partitions(member, topic)).map(bounds).collect()
 }
 
-/// All records of a topic, partition by partition. None may be gone, or be none of a producer.
-pub fn records(topics: &Topics, topic: &str) -> Vec<Vec<Record>> {
+/// Where every partition of a topic ends.
+pub fn ends(member: &BaseConsumer, topic: &str) -> Vec<u64> {
+    bounds(member, topic).into_iter().map(|(_, end)| end).collect()
+}
+
+/// All records of a topic, partition by partition. None may be none of a producer.
+pub fn records(topics: &Topics, topic: &str) -> Vec<Left> {
     let member = topics.member("whoever-looks");
-    let ends = ends(&member, topic);
+    let bounds = bounds(&member, topic);
     let mut list = TopicPartitionList::new();
-    for partition in (0..).take(ends.len()) {
+    for partition in (0..).take(bounds.len()) {
         list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
     }
     member.assign(&list).unwrap();
-    let mut all: Vec<Vec<Record>> = ends.iter().map(|_| Vec::new()).collect();
-    let wanted: u64 = ends.iter().sum();
+    let none = |(first, _): &(u64, u64)| Left { first: *first, records: Vec::new() };
+    let mut all: Vec<Left> = bounds.iter().map(none).collect();
+    let wanted: u64 = bounds.iter().map(|(first, end)| end - first).sum();
     for _ in 0..wanted {
         let message = member.poll(LONG).expect("records come").unwrap();
-        let records = &mut all[usize::try_from(message.partition()).unwrap()];
-        assert_eq!(usize::try_from(message.offset()).unwrap(), records.len(), "one is missing");
-        records.push(Record {
+        let left = &mut all[usize::try_from(message.partition()).unwrap()];
+        assert_eq!(u64::try_from(message.offset()).unwrap(), left.end(), "one is missing");
+        left.records.push(Record {
             timestamp: message.timestamp().to_millis().expect("each has a timestamp"),
             bytes: message.payload().unwrap_or_default().to_vec(),
         });

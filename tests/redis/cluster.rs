@@ -74,12 +74,11 @@ fn hits() -> Vec<(u32, i64, u64)> {
 /// Runs epochs again for key marks that went back.
 pub fn run_again(site: &Site, again: Again, epochs: &[Hits<'_>]) {
     let (tell, told) = crossbeam_channel::unbounded();
-    let Again { standing, keys, .. } = again;
+    let Again { ref standing, .. } = again;
     assert_eq!(standing.bound.len(), epochs.len());
-    let begin = Begin { keys, bound: standing.bound.iter().map(Dated::of).collect() };
-    let scores = site.scores(begin, tell.clone(), Stop::default(), None);
+    let scores = site.scores(Begin::again(&again), tell.clone(), Stop::default(), None);
     let mut outside = sink::Again::new(scores, tell);
-    for (binding, hits) in standing.bound.into_iter().zip(epochs) {
+    for (binding, hits) in again.standing.bound.into_iter().zip(epochs) {
         let binding = std::sync::Arc::new(binding);
         outside.scores(&binding, hot(hits));
         let Told::Scored(epoch, _) = told.recv().unwrap() else { panic!("it is not scored") };

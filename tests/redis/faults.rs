@@ -341,6 +341,27 @@ fn a_single_key_that_went_back_is_found_when_it_is_touched_and_runs_again() {
 }
 
 #[test]
+fn a_key_that_went_back_is_brought_up_to_the_ledger_also_where_the_records_are_gone() {
+    let (_server, url) = alone();
+    let site = Site::new(&url);
+    let mut redis = client(&url);
+    let mut live = site.start();
+    (0..3).for_each(|_| live.epoch(HITS));
+    drop(live);
+    let key = site.hot(1);
+    ask::<u64>(&mut redis, &format!("DEL {} {key}", site.key_mark(&key)));
+    let again = site.found().again.expect("epochs run again");
+    crate::cluster::run_again(&site, again, &[&[], &[], &[]]);
+    // It does not run again for ever.
+    let mut live = site.start();
+    live.epoch(HITS);
+    let mut counted = Counted::new();
+    count(&mut counted, HITS);
+    counted.retain(|(channel, _), _| *channel == 1);
+    site.must_be(&mut redis, &counted);
+}
+
+#[test]
 fn a_key_taken_as_it_stands_counts_as_applied_up_to_the_last_binding() {
     let (_server, url) = alone();
     let site = Site::new(&url);

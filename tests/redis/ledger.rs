@@ -76,6 +76,31 @@ fn bound_epochs_that_run_alone_know_that_later_ones_may_have_been_applied() {
 }
 
 #[test]
+fn what_was_applied_of_bound_epochs_is_known_also_where_they_run_again_without_their_records() {
+    let site = Site::new(&url());
+    let mut redis = client(&url());
+    let mut live = site.start();
+    live.epoch(&[(1, 5, 1)]);
+    let bound = [live.bind(), live.bind(), live.bind()];
+    live.score(&bound[0], &[(1, 5, 1), (2, 5, 1)]);
+    live.score(&bound[1], &[(2, 5, 1)]);
+    drop(live);
+    // Of the last one a part, up to article 7.
+    let (epoch, time) = (bound[2].epoch, bound[2].time);
+    let in_parts = format!("{epoch} {time} 7");
+    let mark = site.key_mark(&site.hot(3));
+    redis::cmd("SET").arg(&mark).arg(in_parts).exec(&mut redis).unwrap();
+
+    let mut live = site.start();
+    bound.iter().for_each(|_| live.run_again(&[]));
+    live.epoch(&[(1, 5, 1), (2, 5, 1), (3, 5, 1)]);
+    drop(live);
+    site.start().epoch(&[(1, 5, 1), (2, 5, 1), (3, 5, 1)]);
+    let counted = Counted::from([((1, 5), 4), ((2, 5), 4), ((3, 5), 2)]);
+    site.must_be(&mut redis, &counted);
+}
+
+#[test]
 fn a_newer_incarnation_fences_the_older_one_which_changes_nothing_any_more() {
     let site = Site::new(&url());
     let mut older = site.start();

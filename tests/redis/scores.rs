@@ -1,7 +1,7 @@
 //! What scripts do to scores and key marks.
 
 use dataflows::{Article, Channel};
-use online_recall::outside::{ScoreKey, Told};
+use online_recall::outside::Told;
 use online_recall::redis::{self as ours, Client, Dated, KeyMark, Part, Scored};
 use testing::random::Random;
 use testing::servers;
@@ -29,7 +29,8 @@ fn hot_scores_add_up_and_new_ones_are_set_to_the_fraction_as_readers_expect_them
     live.scores.scores(&binding, scores);
     let Told::Scored(_, mut keys) = live.hear() else { panic!("it is not scored") };
     keys.sort();
-    assert_eq!(keys, [ScoreKey::Hot(Channel(18)), ScoreKey::New(Channel(18))]);
+    let names: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
+    assert_eq!(names, [site.hot(18), site.new_key(18)]);
     live.mark(&binding, keys);
     live.epoch(&[(18, 18005, 2)]);
 

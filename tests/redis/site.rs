@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender};
 use dataflows::{Article, Channel, Epoch, HotIncrement, NewArticle, Place};
 use online_recall::config::{self, Config, Need, Outside};
 use online_recall::ledger::{self, Binding, Fence, Found, Freshness, Mark, Names, Opened, Room};
-use online_recall::outside::{Done, ScoreKey, Told};
+use online_recall::outside::{Done, Told};
 use online_recall::retry::{Ended, Stop};
 use online_recall::sink::{self, Begin, Failed, Scores};
 use online_recall::source::{Position, Range, Reached, Topic};
@@ -113,7 +113,7 @@ impl Site {
         let freshness = Arc::new(Freshness::default());
         let mark = found.standing.mark.clone();
         let bound: VecDeque<_> = found.standing.bound.iter().cloned().map(Arc::new).collect();
-        let begin = Begin { keys: found.keys.clone(), bound: found.bound.clone() };
+        let begin = Begin::of(&found);
         let room = Room {
             told: tell.clone(),
             fence: Arc::clone(&fence),
@@ -253,7 +253,7 @@ impl Live {
         binding
     }
 
-    pub fn score(&mut self, binding: &Arc<Binding>, hits: Hits<'_>) -> Vec<ScoreKey> {
+    pub fn score(&mut self, binding: &Arc<Binding>, hits: Hits<'_>) -> Vec<Arc<str>> {
         self.scores.scores(binding, hot(hits));
         match self.hear() {
             Told::Scored(epoch, keys) if epoch == binding.epoch => keys,
@@ -261,13 +261,13 @@ impl Live {
         }
     }
 
-    pub fn done(&self, binding: &Arc<Binding>, keys: Vec<ScoreKey>) -> Done {
+    pub fn done(&self, binding: &Arc<Binding>, keys: Vec<Arc<str>>) -> Done {
         let mut mark = Mark { epoch: binding.epoch, time: binding.time, ..self.mark.clone() };
         mark.totals.hits += 10;
         Done { binding: Arc::clone(binding), mark, keys, letters: 7 * binding.epoch.0 }
     }
 
-    pub fn mark(&mut self, binding: &Arc<Binding>, keys: Vec<ScoreKey>) {
+    pub fn mark(&mut self, binding: &Arc<Binding>, keys: Vec<Arc<str>>) {
         let done = self.done(binding, keys);
         self.mark = done.mark.clone();
         self.ledger.mark(done);

@@ -43,6 +43,8 @@ pub struct Found {
     pub letters: u64,
     /// The last epoch that was applied to each score key; what the scores begin with.
     pub keys: BTreeMap<String, KeyMark>,
+    /// Of score keys that a bound epoch was applied to, the last one that was.
+    pub touched: BTreeMap<String, Epoch>,
     /// All epochs that are bound above the mark, also where only the first of them are run: any of them
     /// may have been applied.
     pub bound: Vec<Dated>,
@@ -62,6 +64,8 @@ pub struct Again {
     /// The last epoch that was applied to each score key; what the scores begin with. Of keys that
     /// did not go back it is one behind which nothing runs again.
     pub keys: BTreeMap<String, KeyMark>,
+    /// Of those that went back, the last one that the ledger knows of.
+    pub touched: BTreeMap<String, Epoch>,
 }
 
 /// A job in Redis, its waits, and its new token.
@@ -201,12 +205,16 @@ impl Opening {
             writer.keys.iter().map(|(key, last)| (key.clone(), KeyMark::whole(*last))).collect();
         let mut lagging: BTreeMap<String, Option<KeyMark>> = BTreeMap::new();
         let mut taken: BTreeMap<String, KeyMark> = BTreeMap::new();
+        let mut applied: BTreeMap<String, KeyMark> = BTreeMap::new();
         let mut after = at.mark.epoch;
         let all: BTreeSet<_> = known.keys().chain(marks.keys()).cloned().collect();
         for key in all {
             let (knew, found) = (known.get(&key).copied(), marks.get(&key).copied());
             let step = recover::key(knew, found, at, &writer.kept);
-            let Some(error) = writer.error_of(step, &key, knew, found) else { continue };
+            let Some(error) = writer.error_of(step, &key, knew, found) else {
+                applied.extend(found.filter(|_| found != knew).map(|found| (key, found)));
+                continue;
+            };
             match (step, knew) {
                 (KeyStep::Again(last), _) => {
                     log::warn!("{error}");
@@ -233,11 +241,14 @@ impl Opening {
             let bound = bindings.split_off(&after.next()).into_values().collect();
             Again::new(after, bound, &known, lagging)
         });
+        let touched = applied.iter().map(|(key, mark)| (key.clone(), mark.last.epoch)).collect();
+        known.extend(applied);
         Ok(Found {
             standing: Standing { mark, bound },
             reached,
             letters,
             keys: known,
+            touched,
             bound: dates,
             again,
             writer,
@@ -307,8 +318,9 @@ impl Again {
         known: &BTreeMap<String, KeyMark>,
         lagging: BTreeMap<String, Option<KeyMark>>,
     ) -> Again {
-        let mut keys = known.clone();
+        let (mut keys, mut touched) = (known.clone(), BTreeMap::new());
         for (key, found) in lagging {
+            touched.extend(known.get(&key).map(|mark| (key.clone(), mark.last.epoch)));
             match found {
                 Some(found) => keys.insert(key, found),
                 None => keys.remove(&key),
@@ -323,7 +335,7 @@ impl Again {
             }
         }
         let mark = Mark { epoch: after, ..Mark::default() };
-        Again { standing: Standing { mark, bound }, reached, keys }
+        Again { standing: Standing { mark, bound }, reached, keys, touched }
     }
 }
 
@@ -363,8 +375,8 @@ impl Vacant {
         let kept = Kept::after(Some(highest));
         let writer = Writer { job, token, at, kept, keys: touched, replicas };
         let standing = Standing { mark, bound: VecDeque::new() };
-        let bound = Vec::new();
-        Ok(Found { standing, reached, letters: 0, keys, bound, again: None, writer })
+        let (touched, bound) = (BTreeMap::new(), Vec::new());
+        Ok(Found { standing, reached, letters: 0, keys, touched, bound, again: None, writer })
     }
 }
 

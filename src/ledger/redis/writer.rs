@@ -13,8 +13,8 @@ use super::start::token_after;
 use super::{Call, Doubt, Error, Freshness, Kept, Redis};
 use crate::failpoint;
 use crate::ledger::{Binding, Fence};
-use crate::outside::{Done, ScoreKey, Told};
-use crate::redis::{self, At, Commit, Dated, Job, KeyMark, Stands, Token, Written, score_key};
+use crate::outside::{Done, Told};
+use crate::redis::{self, At, Commit, Dated, Job, KeyMark, Stands, Token, Written};
 use crate::retry::{Ended, Peer, Stop, persist};
 use crate::source::{Position, Range};
 
@@ -338,8 +338,7 @@ impl Batch {
 fn fold(commit: &mut Commit<'_>, done: &Done) {
     let Done { binding, keys, .. } = done;
     read_to(commit, &binding.ranges);
-    let name = |key: &ScoreKey| score_key(&binding.names, *key);
-    commit.keys.extend(keys.iter().map(|key| (name(key), Dated::of(binding))));
+    commit.keys.extend(keys.iter().map(|key| (key.to_string(), Dated::of(binding))));
 }
 
 /// Adds how far ranges have read their partitions, and which of these have another name now.

@@ -20,8 +20,15 @@ impl Reader {
         for range in &binding.ranges {
             let nth = self.parts.iter().position(|part| part.name() == range.partition);
             let nth = nth.ok_or_else(|| Error::foreign(&range.partition))?;
+            // Between its epoch and the one before, the topic was made anew.
+            if !self.parts[nth].goes_on_at(range.from) {
+                let topic_id = self.topic_id_of(nth)?;
+                self.parts[nth].begin_again(topic_id, range.from);
+                self.lost.remove(&nth);
+            }
             wanted.insert(nth, range);
         }
+        self.look_at_last(&wanted)?;
         // 2. Their records are read: nothing of the partitions is taken beyond them.
         let mut last_found = Instant::now();
         self.assign_bound(&wanted)?;
@@ -83,6 +90,46 @@ impl Reader {
         }
         feed.close(Cut { epoch, ranges: binding.ranges })?;
         Ok(())
+    }
+
+    /// Judges whether ranges of which no record before is known are those of the topic as it is now, by
+    /// their last records.
+    fn look_at_last(&mut self, wanted: &BTreeMap<usize, &Range>) -> Result<(), Error> {
+        loop {
+            let mut unknown = wanted.clone();
+            unknown
+                .retain(|nth, range| self.parts[*nth].mark() == 0 && !self.is_whole(*nth, range));
+            if unknown.is_empty() {
+                return Ok(());
+            }
+            self.look_at_ends(&unknown)?;
+            let of = unknown.keys().map(|nth| self.parts[*nth].partition.clone());
+            let earliest = self.offsets(At::Beginning, &of.collect::<Vec<_>>())?;
+            let mut last = BTreeMap::new();
+            for (nth, range) in &unknown {
+                let is_there = earliest[&self.parts[*nth].partition] < range.to;
+                if let Position::Topic(mark) = range.position
+                    && mark != 0
+                    && is_there
+                    && !self.lost.contains_key(nth)
+                {
+                    last.insert(*nth, (range.to - 1, mark));
+                }
+            }
+            let Some(others) = self.compare(&last)? else {
+                // What went meanwhile is judged first.
+                self.look()?;
+                continue;
+            };
+            for nth in others {
+                let part = &self.parts[nth];
+                let (partition, wanted) = (part.partition.clone(), unknown[&nth].to);
+                let (topic_id, earliest) = (part.topic_id, earliest[&partition]);
+                self.pass(Error::Anew { partition, wanted, earliest }, 0)?;
+                self.lost.insert(nth, (topic_id, earliest));
+            }
+            return Ok(());
+        }
     }
 
     /// Judges whether the ranges can be read to their ends: a partition may have lost what came last.

@@ -71,7 +71,7 @@ impl Reader {
                 match judge(wanted, part.mark(), earliest, end) {
                     Verdict::Whole => {}
                     Verdict::Compare => {
-                        compare.insert(nth, earliest);
+                        compare.insert(nth, (wanted - 1, part.mark()));
                     }
                     Verdict::Gap => {
                         self.pass(Error::Gap { partition, wanted, earliest }, earliest - wanted)?;
@@ -88,7 +88,7 @@ impl Reader {
             for nth in others {
                 let part = &self.parts[nth];
                 let (partition, wanted) = (part.partition.clone(), part.next);
-                let (topic_id, earliest) = (part.topic_id, compare[&nth]);
+                let (topic_id, earliest) = (part.topic_id, earliest[&partition]);
                 self.pass(Error::Anew { partition, wanted, earliest }, 0)?;
                 self.lost.insert(nth, (topic_id, earliest));
             }
@@ -104,6 +104,12 @@ impl Reader {
         let ask = |_| self.ask.topic_ids(&asked);
         let ids = persist(&self.stop, Peer::Kafka, "the topics", ask)?;
         Ok(names.into_iter().zip(ids).collect())
+    }
+
+    /// The id of the topic of a partition, as it is now.
+    pub(super) fn topic_id_of(&self, nth: usize) -> Result<u128, Error> {
+        let topic = Arc::clone(&self.parts[nth].partition.topic);
+        Ok(self.topic_ids()?[&topic])
     }
 
     fn topics(&self) -> BTreeSet<Arc<str>> {
@@ -130,17 +136,20 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads the record before where each of these is to be read on; returns those where it is not the
-    /// one that was read, or `None` if something went meanwhile.
-    fn compare(&mut self, parts: &BTreeMap<usize, u64>) -> Result<Option<Vec<usize>>, Error> {
+    /// Reads a record of each of these partitions, at an offset that it has; returns those where it does
+    /// not have that checksum, or `None` if something went meanwhile.
+    pub(super) fn compare(
+        &mut self,
+        records: &BTreeMap<usize, (u64, u64)>,
+    ) -> Result<Option<Vec<usize>>, Error> {
         let mut others = Vec::new();
-        if parts.is_empty() {
+        if records.is_empty() {
             return Ok(Some(others));
         }
-        let mut open: Vec<usize> = parts.keys().copied().collect();
+        let mut open: Vec<usize> = records.keys().copied().collect();
         let begun = Instant::now();
-        let before = open.iter().map(|nth| &self.parts[*nth]);
-        self.messages.read(before.map(|part| (&part.partition, part.next - 1)))?;
+        let from = records.iter().map(|(nth, (at, _))| (&self.parts[*nth].partition, *at));
+        self.messages.read(from)?;
         while !open.is_empty() {
             if self.stop.is_stopped() {
                 return Err(Stopped.into());
@@ -157,9 +166,8 @@ impl Reader {
                 match found.what {
                     What::Record { timestamp, value } => {
                         let date = part::date(timestamp);
-                        let same = found.offset.unsigned_abs() == part.next - 1
-                            && part::checksum(part.topic_id, date, part::kept(value))
-                                == part.mark();
+                        let checksum = part::checksum(part.topic_id, date, part::kept(value));
+                        let same = (found.offset.unsigned_abs(), checksum) == records[&nth];
                         others.extend((!same).then_some(nth));
                         open.swap_remove(at);
                     }

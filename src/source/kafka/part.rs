@@ -208,6 +208,11 @@ impl Part {
         self.from = to;
     }
 
+    /// Whether its next range begins there.
+    pub fn goes_on_at(&self, offset: u64) -> bool {
+        self.from == offset
+    }
+
     /// Passes over what is gone: the range of the open epoch spans it.
     pub fn pass_to(&mut self, earliest: u64) {
         self.next = self.next.max(earliest);
