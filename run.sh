@@ -106,7 +106,7 @@ END
 
 # ---- test ---------------------------------------------------------------------------------------
 
-passed=0 failed=0
+passed=0 failed=0 failures=()
 
 # level NAME COUNTER COMMAND…: runs a level. COUNTER reads its log and says: PASSED FAILED. A level
 # that fails without a failed test of its own counts as one.
@@ -118,9 +118,20 @@ level() {
     log=$(mktemp)
     "$@" 2>&1 </dev/null | tee "$log" >&2 || status=$?
     read -r good bad < <("$counter" "$status" <"$log")
-    rm -f "$log"
     [[ $status -eq 0 || $bad -gt 0 ]] || bad=1
+    [[ $bad -eq 0 ]] || failures+=("==> $name"$'\n'"$(failures_of <"$log")")
+    rm -f "$log"
     passed=$((passed + good)) failed=$((failed + bad))
+}
+
+# What failed, and why: of cargo's tests what each has printed, of others the end.
+failures_of() {
+    awk '/^failures:$/ { shows = 1 } shows { shown = shown $0 "\n" } /^test result/ { shows = 0 }
+        { last[NR % 60] = $0 }
+        END {
+            if (shown != "") { printf "%s", shown; exit }
+            for (line = NR > 60 ? NR - 59 : 1; line <= NR; line++) print last[line % 60]
+        }'
 }
 
 # unittest: `Ran 12 tests in 0.5s`, then `OK` or `FAILED (failures=1, errors=2)`.
@@ -179,6 +190,8 @@ test_all_levels() {
     level "the program" count_cargo "${cargo_test[@]}" --no-fail-fast
     level "the decoder, fuzzed" count_one fuzz/run $seconds
     [[ ${1-} != --all ]] || level "the real servers" count_unittest python3 stack/test.py
+    # Again, where it is found: after all the rest.
+    if [[ $failed -gt 0 ]]; then printf '\n%s\n' "${failures[@]}" >&2; fi
     say ""
     echo "$passed passed, $failed failed"
     [[ $failed -eq 0 ]]

@@ -20,7 +20,7 @@ use crate::kafka::Access;
 use crate::ledger::{self, Binding, Fence, Freshness, Names, Opened, Room};
 use crate::metrics;
 use crate::outside::Told;
-use crate::redis;
+use crate::redis::{self, Token};
 use crate::retry::{Ended, Stop};
 use crate::sink::{self, dead_letters};
 use crate::source::{Feed, Group};
@@ -129,8 +129,13 @@ impl Servers {
     /// # Errors
     ///
     /// If it cannot be begun, or the job stops.
-    pub fn open(&self, after_loss: bool, stop: &Stop) -> Result<Opened, Error> {
-        Ok(ledger::open(&self.redis, &self.job, after_loss, stop)?)
+    pub fn open(
+        &self,
+        after_loss: bool,
+        before: Option<Token>,
+        stop: &Stop,
+    ) -> Result<Opened, Error> {
+        Ok(ledger::open(&self.redis, &self.job, after_loss, before, stop)?)
     }
 
     /// Makes sure that the tables of HBase stand, and waits for HBase, for a job of these settings and names.
@@ -145,6 +150,7 @@ impl Servers {
         stop: &Stop,
     ) -> Result<(), Error> {
         let Some(client) = self.hbase_of(settings)? else { return Ok(()) };
+        client.attend(stop);
         for (kind, name) in [
             (Kind::Similar, &names.similar),
             (Kind::CbRecall, &names.cb_recall),
@@ -201,7 +207,7 @@ impl Servers {
     ) -> Result<(sink::Live, Receiver<Told>, Standing), Error> {
         let (told, hears) = unbounded();
         let standing = found.standing.clone();
-        let (incarnation, length) = (found.incarnation(), found.letters);
+        let (incarnation, length) = (found.token().number, found.letters);
         let fence = Arc::new(Fence::default());
         let letters = sink::DeadLetters::new(
             &self.letters,
@@ -235,10 +241,11 @@ impl Servers {
     pub fn again(
         &self,
         again: &ledger::Again,
+        token: Token,
         stop: &Stop,
     ) -> Result<(sink::Again, Receiver<Told>), Error> {
         let (told, hears) = unbounded();
-        let begin = sink::Begin::again(again);
+        let begin = sink::Begin::again(again, token);
         let scores =
             sink::Redis::new(&self.redis, &self.job, begin, told.clone(), stop.clone(), None)?;
         Ok((sink::Again::new(scores, told), hears))

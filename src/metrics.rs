@@ -309,6 +309,11 @@ pub fn lag(topic: &str, partition: i32, records: u64) {
     METRICS.lag.get_or_create(&partition).set(gauge(records));
 }
 
+/// Notes that a partition is read no more.
+pub fn not_read(topic: &str, partition: i32) {
+    METRICS.lag.remove(&OfPartition { topic: topic.to_owned(), partition });
+}
+
 /// Counts records of a partition that were gone and are passed over; as many as are known.
 pub fn gap(topic: &str, partition: i32, records: u64) {
     let partition = OfPartition { topic: topic.to_owned(), partition };
@@ -433,5 +438,7 @@ mod tests {
         assert!((5.0..60.0).contains(&freshness), "{freshness}");
         let lag = "online_recall_lag_records{topic=\"click-trace\",partition=\"3\"} ";
         assert_eq!(value(lag), 42.0);
+        not_read("click-trace", 3);
+        assert!(!super::text().contains(lag), "what is read no more is not behind");
     }
 }

@@ -132,18 +132,25 @@ pub fn persist<T, E: Faulty>(
             Err(error) if error.fault() == Fault::Fatal => return Err(Ended::Failed(error)),
             Err(error) => error,
         };
-        metrics::retried(peer);
-        // The first failure may be over at once; a second one in a row is worth a line.
-        if failures > 0 && may_log(peer) {
-            logged = true;
-            log::warn!("waiting for {}: {what}: error={}", peer.name(), chain(&error));
-        }
+        logged |= log_failure(peer, failures, || format!("{what}: error={}", chain(&error)));
         if stop.wait(wait) {
             return Err(Ended::Stopped);
         }
         wait = (2 * wait).min(LONGEST);
     }
     unreachable!("attempts do not end by themselves")
+}
+
+/// Counts an attempt that failed, after so many others in a row, and logs it where it is time for that;
+/// says whether it was.
+pub fn log_failure(peer: Peer, failures: u32, what: impl FnOnce() -> String) -> bool {
+    metrics::retried(peer);
+    // The first failure may be over at once; a second one in a row is worth a line.
+    let logs = failures > 0 && may_log(peer);
+    if logs {
+        log::warn!("waiting for {}: {}", peer.name(), what());
+    }
+    logs
 }
 
 /// Whether it is time for another line about a peer, however many threads wait for it.

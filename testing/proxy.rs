@@ -48,6 +48,9 @@ pub enum Fault {
     Hold,
     /// Requests pass, replies are held likewise.
     HoldReplies,
+    /// The same of the reply to a request in which these bytes stand; of a client that waits for each reply
+    /// before it asks again.
+    HoldRepliesTo(Vec<u8>),
     /// Requests pass; a reply is lost with this probability, in percent, and its connection cut then:
     /// whatever was asked has happened, and nobody was told.
     ///
@@ -417,6 +420,21 @@ impl Way<'_> {
                     }
                     () = changed(&mut self.rules) => {}
                 },
+                Fault::HoldRepliesTo(to) if self.requests => {
+                    if self.is_in(&to, piece) {
+                        self.asked.named.store(true, Ordering::Relaxed);
+                    }
+                    return Ok(());
+                }
+                Fault::HoldRepliesTo(_) => {
+                    if !held && !self.asked.named.swap(false, Ordering::Relaxed) {
+                        return Ok(());
+                    }
+                    if !std::mem::replace(&mut held, true) {
+                        self.shared.count(|counts| counts.held += 1);
+                    }
+                    changed(&mut self.rules).await;
+                }
                 Fault::LoseReplies { to, .. } if self.requests => {
                     if to.is_some_and(|to| self.is_in(&to, piece)) {
                         self.asked.named.store(true, Ordering::Relaxed);

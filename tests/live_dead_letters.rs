@@ -35,7 +35,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use testing::folder;
-use testing::kafka::wait_for;
+use testing::kafka::{LONG, wait_for};
 use testing::proxy::{Fault, Proxy};
 use testing::servers::{self, Server};
 
@@ -85,7 +85,7 @@ impl Kept {
 
     /// The length that is told of this epoch, the next.
     fn heard(&self, epoch: u64) -> u64 {
-        match self.told.recv().unwrap() {
+        match self.told.recv_timeout(LONG).unwrap() {
             Told::Kept(Epoch(kept), length) if kept == epoch => length,
             told => panic!("{told:?}"),
         }
@@ -237,9 +237,11 @@ fn letters_in_a_topic_have_their_place_as_key_and_what_is_too_large_is_cut() {
 
 #[test]
 fn a_topic_that_is_not_there_is_a_clear_error_with_the_command_that_makes_it() {
+    // It does not take a letter to find out.
     let kept = Kept::begin(&to_topic("nowhere"), &servers::kafka().address());
-    kept.keep(1, &[letter("t/0/1", b"a")]);
-    let Told::Failed(error) = kept.told.recv().unwrap() else { panic!("it cannot be kept") };
+    let Told::Failed(error) = kept.told.recv_timeout(LONG).unwrap() else {
+        panic!("it cannot be kept")
+    };
     assert!(error.to_string().contains("topics create nowhere"), "{error}");
 }
 
@@ -290,5 +292,5 @@ fn a_job_that_stops_does_not_wait_for_brokers_that_are_away() {
     kept.keep(1, &[letter("t/0/1", b"a")]);
     proxy.until(|counts| counts.unanswered > 0);
     kept.stop.stop();
-    assert!(matches!(kept.told.recv().unwrap(), Told::Stopped));
+    assert!(matches!(kept.told.recv_timeout(LONG).unwrap(), Told::Stopped));
 }

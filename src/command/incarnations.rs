@@ -17,7 +17,9 @@ use super::work::{Read, Work};
 use crate::job::{self, Standing};
 use crate::ledger::{self, Binding, Found, Freshness, Mark, Names, Opened, Then};
 use crate::live::{self, Servers};
+use crate::redis::Token;
 use crate::retry::{Stop, chain};
+use crate::sink;
 use crate::source::{Group, Reached};
 use crate::tables;
 
@@ -80,25 +82,29 @@ impl Work<'_> {
         records: &R,
     ) -> Result<Done, Error> {
         let mut done: Option<Done> = None;
+        let mut token = None;
         loop {
             self.health.begin();
             let stop = self.ending.begin();
-            let (now, next) = match self.incarnation(servers, &mut after_loss, records, &stop) {
+            let begin = (&mut after_loss, &mut token);
+            let (now, next) = match self.incarnation(servers, begin, records, &stop) {
                 Ok(came) => came,
                 Err(error) if self.ending.signal().is_some() => {
                     return self.unless_ended(Err(error)).map(|()| done.unwrap_or_default());
                 }
                 Err(error) => match then(&error) {
-                    Then::StartAgain { .. } => {
+                    Then::StartAgain { done } => {
                         log::warn!("beginning again: {}", chain(&error));
+                        // A ledger that went back has a token that is not this process's, or a new one.
+                        token = token.filter(|_| done.is_none());
                         continue;
                     }
                     Then::Stop | Then::Fenced => return Err(error),
                 },
             };
             // Redis may have gone back behind where we began.
-            let before = done.map(|done| done.from).filter(|from| from.epoch <= now.from.epoch);
-            let now = Done { from: before.unwrap_or(now.from), ..now };
+            let first = done.map(|done| done.from).filter(|from| from.epoch <= now.from.epoch);
+            let now = Done { from: first.unwrap_or(now.from), ..now };
             if matches!(next, Next::Nothing) || self.ending.signal().is_some() {
                 return Ok(now);
             }
@@ -109,12 +115,12 @@ impl Work<'_> {
     fn incarnation<R: Records>(
         &self,
         servers: &Servers,
-        after_loss: &mut bool,
+        (after_loss, token): (&mut bool, &mut Option<Token>),
         records: &R,
         stop: &Stop,
     ) -> Result<(Done, Next), Error> {
         servers.require_tables(&self.config.settings, servers.names(), stop)?;
-        let mut found = match servers.open(*after_loss, stop)? {
+        let mut found = match servers.open(*after_loss, *token, stop)? {
             Opened::Found(found) => *found,
             Opened::Vacant(vacant) => {
                 vacant.begin(records.beginning(stop)?).map_err(live::Error::from)?
@@ -126,18 +132,19 @@ impl Work<'_> {
         log::info!(
             "begun: job={} incarnation={} mark={} bound={}",
             servers.job(),
-            found.incarnation(),
+            found.token().number,
             found.standing.mark.epoch,
             found.standing.bound.len()
         );
         let from = found.standing.mark.clone();
+        *token = Some(found.token());
 
         // 1. Score keys that went back come first: no later epoch may be applied to them before.
         if let Some(mut again) = found.again.take() {
             let (settings, _) = alike(&mut again.standing).expect("something is to run again");
             let settings = Settings { recall: false, ..(*settings).clone() };
             let ready = records.bound(&again.reached, &again.standing.bound, stop)?;
-            let (outside, told) = servers.again(&again, stop)?;
+            let (outside, told) = servers.again(&again, found.token(), stop)?;
             let rooms = (Arc::new(tables::Unread) as _, (outside, told));
             let job = self.job(Arc::new(settings), servers.names(), &again.standing, stop);
             self.run(&job, again.standing, rooms, ready.read)?;
@@ -189,9 +196,12 @@ fn alike(standing: &mut Standing) -> Option<(Arc<Settings>, Arc<Names>)> {
 fn then(error: &Error) -> Then {
     match error {
         Error::Live(live::Error::Ledger(error)) => error.then(),
-        Error::Job(job::Error::Outside { source, .. }) => {
-            source.downcast_ref::<ledger::Error>().map_or(Then::Stop, ledger::Error::then)
-        }
+        Error::Job(job::Error::Outside { source, .. }) => match source.downcast_ref() {
+            Some(error) => ledger::Error::then(error),
+            // Why, the start finds out.
+            None if source.is::<sink::Changed>() => Then::StartAgain { done: None },
+            None => Then::Stop,
+        },
         _ => Then::Stop,
     }
 }

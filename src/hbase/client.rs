@@ -14,6 +14,7 @@ use super::wire::{self, Replies, Requests, Wire};
 use super::{Error, Spot};
 use crate::config::{Address, Hbase};
 use crate::metrics;
+use crate::retry::Stop;
 
 /// After how long without a call a connection is given up: the server does so after 60 s.
 const IDLE: Duration = Duration::from_secs(45);
@@ -49,6 +50,8 @@ pub struct Client {
     tls: Option<TlsConnector>,
     /// Whose turn it is.
     turn: AtomicUsize,
+    /// Breaks off calls that are under way.
+    stop: Mutex<Stop>,
 }
 
 struct Server {
@@ -66,6 +69,7 @@ struct Connection {
 
 /// A connection, for some calls in a row to one server.
 pub(super) struct Lease<'a> {
+    client: &'a Client,
     server: &'a Server,
     /// Nothing after a call that has left it useless.
     connection: Option<Connection>,
@@ -85,7 +89,12 @@ impl Client {
             failed: Mutex::default(),
         };
         let servers = config.thrift.iter().map(server).collect();
-        Ok(Client { servers, tls, turn: AtomicUsize::new(0) })
+        Ok(Client { servers, tls, turn: AtomicUsize::new(0), stop: Mutex::default() })
+    }
+
+    /// From now on, calls are broken off when this stops.
+    pub fn attend(&self, stop: &Stop) {
+        *lock(&self.stop) = stop.clone();
     }
 
     /// Takes a connection that is idle, or makes one: to the first server that can be reached.
@@ -98,7 +107,9 @@ impl Client {
                 None => Connection::open(&server.address, self.tls.as_ref()),
             };
             match connection {
-                Ok(connection) => return Ok(Lease { server, connection: Some(connection) }),
+                Ok(connection) => {
+                    return Ok(Lease { client: self, server, connection: Some(connection) });
+                }
                 Err(error) => {
                     server.note_failure();
                     failed = Some(error);
@@ -179,7 +190,8 @@ impl Lease<'_> {
         let server = self.server;
         let connection = self.connection.as_mut().expect("a broken lease is not used again");
         let begun = Instant::now();
-        wire::lock(&connection.wire).begin(patience);
+        let stop = lock(&self.client.stop).clone();
+        wire::lock(&connection.wire).begin(patience, stop);
         let result = call(&mut connection.thrift);
         connection.used = Instant::now();
         metrics::hbase(name, result.is_ok(), begun.elapsed());

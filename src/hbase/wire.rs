@@ -17,9 +17,13 @@ use thrift::{ProtocolError, ProtocolErrorKind};
 
 use super::Error;
 use crate::config::Address;
+use crate::retry::Stop;
 
 /// How long a server may take to accept a connection, and to shake hands over TLS.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a call waits before it looks whether the job ends.
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// The longest byte string of a reply: HBase's own limit for a cell is 10 MiB.
 const LONGEST: usize = 64 << 20;
@@ -37,6 +41,8 @@ pub(super) type Ends = (Arc<Mutex<Wire>>, Requests, Replies);
 pub(super) struct Wire {
     stream: Stream,
     deadline: Instant,
+    /// Breaks it off.
+    stop: Stop,
     /// Whether the request is out: the server may do what it says.
     sent: bool,
 }
@@ -65,7 +71,7 @@ pub(super) fn connect(server: &Address, tls: Option<&TlsConnector>) -> Result<En
             }
         }
     };
-    let wire = Wire { stream, deadline: Instant::now(), sent: false };
+    let wire = Wire { stream, deadline: Instant::now(), stop: Stop::default(), sent: false };
     let wire = Arc::new(Mutex::new(wire));
     let requests = Requests { wire: Arc::clone(&wire), buffer: Vec::new() };
     let replies =
@@ -98,9 +104,10 @@ fn late() -> io::Error {
 }
 
 impl Wire {
-    /// Begins a call that may last so long.
-    pub(super) fn begin(&mut self, patience: Duration) {
+    /// Begins a call that may last so long, unless the job ends.
+    pub(super) fn begin(&mut self, patience: Duration, stop: Stop) {
         self.deadline = Instant::now() + patience;
+        self.stop = stop;
         self.sent = false;
     }
 
@@ -137,16 +144,18 @@ impl Wire {
         }
     }
 
-    fn left(&self) -> io::Result<Option<Duration>> {
+    /// How long the socket may wait now.
+    fn wait(&self) -> io::Result<Option<Duration>> {
         match self.deadline.saturating_duration_since(Instant::now()) {
             Duration::ZERO => Err(late()),
-            left => Ok(Some(left)),
+            _ if self.stop.is_stopped() => Err(io::Error::other("the job is stopping")),
+            left => Ok(Some(left.min(GLANCE))),
         }
     }
 
     fn send(&mut self, mut request: &[u8]) -> io::Result<()> {
         while !request.is_empty() {
-            self.socket().set_write_timeout(self.left()?)?;
+            self.socket().set_write_timeout(self.wait()?)?;
             let written = match &mut self.stream {
                 Stream::Plain(socket) => socket.write(request),
                 Stream::Tls(stream) => stream.write(request),
@@ -166,7 +175,7 @@ impl Wire {
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            self.socket().set_read_timeout(self.left()?)?;
+            self.socket().set_read_timeout(self.wait()?)?;
             let read = match &mut self.stream {
                 Stream::Plain(socket) => socket.read(buffer),
                 Stream::Tls(stream) => stream.read(buffer),
@@ -183,11 +192,11 @@ impl Wire {
     }
 }
 
-/// Passes over an interruption; names a time-out, which sockets call by two names.
+/// Passes over an interruption, and over a wait that is over, which sockets call by two names.
 fn passing(error: io::Error) -> io::Result<()> {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
     match error.kind() {
-        io::ErrorKind::Interrupted => Ok(()),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Err(late()),
+        Interrupted | WouldBlock | TimedOut => Ok(()),
         _ => Err(error),
     }
 }

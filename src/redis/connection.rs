@@ -182,3 +182,29 @@ fn connect(node: &Address) -> io::Result<TcpStream> {
     }
     Err(failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::retry::{Fault, Faulty};
+
+    #[test]
+    fn a_connection_that_ends_in_the_handshake_is_an_outage_and_what_speaks_no_tls_is_not() {
+        for (answer, fault) in [(&b""[..], Fault::Retry), (b"-ERR no such thing\r\n", Fault::Fatal)]
+        {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = format!("rediss://{}", listener.local_addr().unwrap());
+            let (node, login) = parse(&Text::from(url)).unwrap();
+            let answers = std::thread::spawn(move || {
+                let (mut connection, _) = listener.accept().unwrap();
+                assert!(connection.read(&mut [0; 4096]).unwrap() > 0, "it says hello");
+                connection.write_all(answer).unwrap();
+            });
+            let Err(error) = Connection::open(&node, &login) else { panic!("nobody is there") };
+            answers.join().unwrap();
+            assert_eq!(error.fault(), fault, "{error:?}");
+        }
+    }
+}

@@ -134,6 +134,11 @@ impl Error {
             }
             cause = inner.source();
         }
+        // A connection that ends meanwhile, as those of a proxy without its server do, has no cause.
+        if error.to_string().to_ascii_lowercase().contains("unexpected eof") {
+            let source = io::Error::new(io::ErrorKind::UnexpectedEof, error);
+            return Error::Connect { node, source: Arc::new(source) };
+        }
         Error::Tls { node, source: Arc::new(error) }
     }
 }

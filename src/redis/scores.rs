@@ -6,8 +6,8 @@ use dataflows::Article;
 use super::client::read;
 use super::command::{Command, Script, script};
 use super::error::Error;
-use super::names::key_mark;
-use super::rows::{self, KeyMark};
+use super::names::{JobKeys, key_mark};
+use super::rows::{self, KeyMark, Token};
 use crate::text::seconds;
 
 static SCORE: Script = script!("score.lua");
@@ -34,11 +34,19 @@ pub enum Scored {
     Now,
     /// It was not: this key mark stands.
     Not(Option<KeyMark>),
+    /// It was not: the ledger is none of this incarnation's, or gone.
+    Disowned,
 }
 
-/// Prepares a part, so that it can be tried many times: it is applied once.
-pub fn prepare(job: &str, part: &Part<'_>) -> Command {
-    let mut command = Command::run(&SCORE, &[part.key, &key_mark(job, part.key)]);
+/// Prepares a part, so that it can be tried many times: it is applied once. Where the ledger is on the same
+/// server, only while this token stands in it.
+pub fn prepare(job: &str, part: &Part<'_>, token: Option<Token>) -> Command {
+    let (key, mark, ledger) = (part.key, key_mark(job, part.key), JobKeys::of(job).ledger);
+    let mut command = match token {
+        Some(_) => Command::run(&SCORE, &[key, &mark, &ledger]),
+        None => Command::run(&SCORE, &[key, &mark]),
+    };
+    command.arg(rows::text(token));
     command.arg(if part.adds { "add" } else { "set" });
     command.arg(rows::text(part.before)).arg(part.after.to_string());
     for (article, number) in part.changes {
@@ -60,6 +68,7 @@ pub fn prepare(job: &str, part: &Part<'_>) -> Command {
 pub fn scored(job: &str, key: &str, answer: Result<Value, Error>) -> Result<Scored, Error> {
     match answer? {
         Value::Int(1) => Ok(Scored::Now),
+        Value::Int(0) => Ok(Scored::Disowned),
         answer => {
             let what: String = read(answer)?;
             if what.is_empty() {

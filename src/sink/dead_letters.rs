@@ -189,6 +189,14 @@ fn keep_all(
     told: &Sender<Told>,
     stop: &Stop,
 ) {
+    // What cannot be kept is said at the start, and not with the first letter.
+    let ready = match &mut target {
+        Target::Files(_) => Ok(()),
+        Target::Topic(topic) => topic.make_ready(stop),
+    };
+    if let Err(ended) = ready {
+        return tell(told, ended_with(ended));
+    }
     for (epoch, letters) in waiting {
         let passed = match fence {
             Some(fence) if !letters.is_empty() => fence.pass(stop),
@@ -199,13 +207,23 @@ fn keep_all(
             (Ok(()), Target::Files(files)) => files.keep(&letters, stop),
             (Ok(()), Target::Topic(topic)) => topic.keep(&letters, stop),
         };
-        let (tell, goes_on) = match kept {
-            Ok(length) => (Told::Kept(epoch, length), true),
-            Err(Ended::Stopped) => (Told::Stopped, false),
-            Err(Ended::Failed(error)) => (Told::Failed(error.into()), false),
-        };
-        if told.send(tell).is_err() || !goes_on {
-            return;
+        match kept {
+            Ok(length) => tell(told, Told::Kept(epoch, length)),
+            Err(ended) => return tell(told, ended_with(ended)),
         }
+    }
+}
+
+fn ended_with(ended: Ended<Error>) -> Told {
+    match ended {
+        Ended::Stopped => Told::Stopped,
+        Ended::Failed(error) => Told::Failed(error.into()),
+    }
+}
+
+fn tell(told: &Sender<Told>, what: Told) {
+    // Who is gone has heard of a failure before, and the job stops.
+    if told.send(what).is_err() {
+        log::debug!("nobody hears what became of dead letters: the job is stopping");
     }
 }

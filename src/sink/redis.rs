@@ -10,6 +10,9 @@
 //! epoch is found done. Several epochs are under way at once; of one key the next is sent when the one
 //! before is answered.
 //!
+//! Where the ledger stands on the same server, a script applies nothing of an incarnation that it does not
+//! know any more.
+//!
 //! An epoch with many articles of a key is applied in parts, so that no script holds Redis up for
 //! long: in between the key mark names the last article of the parts that were applied. The parts are
 //! of sorted articles, so a second run goes on behind that article, however it cuts the rest.
@@ -26,7 +29,7 @@ use crate::config;
 use crate::failpoint;
 use crate::ledger::{self, Binding, Doubt, Doubts};
 use crate::outside::Told;
-use crate::redis::{self, Client, Dated, KeyMark, Part, ScoreKey, Scored, score_key};
+use crate::redis::{self, Client, Dated, KeyMark, Part, ScoreKey, Scored, Token, score_key};
 use crate::retry::{Ended, Fault, Faulty, Peer, Stop, persist};
 
 /// How many articles a script changes at most: a millisecond or two of Redis's time.
@@ -42,20 +45,23 @@ pub struct Begin {
     /// Of score keys an epoch that runs again and is known to have touched them: it does so again, also
     /// where the records that did are gone.
     pub touched: BTreeMap<String, Epoch>,
+    /// What must stand in the ledger, where that is on the same server; nothing where it is not looked at.
+    pub token: Option<Token>,
 }
 
 impl Begin {
     /// With what a start has found.
     pub fn of(found: &ledger::Found) -> Begin {
+        let token = Some(found.token());
         let ledger::Found { keys, bound, touched, .. } = found;
-        Begin { keys: keys.clone(), bound: bound.clone(), touched: touched.clone() }
+        Begin { keys: keys.clone(), bound: bound.clone(), touched: touched.clone(), token }
     }
 
-    /// With epochs that are done, and run again.
-    pub fn again(again: &ledger::Again) -> Begin {
+    /// With epochs that are done, and run again, in the incarnation of that token.
+    pub fn again(again: &ledger::Again, token: Token) -> Begin {
         let ledger::Again { standing, keys, touched, .. } = again;
         let bound = standing.bound.iter().map(Dated::of).collect();
-        Begin { keys: keys.clone(), bound, touched: touched.clone() }
+        Begin { keys: keys.clone(), bound, touched: touched.clone(), token: Some(token) }
     }
 }
 
@@ -68,9 +74,9 @@ pub struct Redis {
     owner: Option<JoinHandle<()>>,
 }
 
-/// A key mark stands where neither the last epoch left it nor this one can have.
+/// While epochs ran again for a score key, somebody else has written.
 #[derive(Debug, thiserror::Error)]
-#[error("the key mark of {0} changed while epochs ran again for it")]
+#[error("{0} was changed while epochs ran again for it")]
 pub struct Changed(String);
 
 impl Redis {
@@ -88,9 +94,11 @@ impl Redis {
         stop: Stop,
         doubts: Option<Doubts>,
     ) -> Result<Redis, redis::Error> {
-        let Begin { keys, bound, touched } = begin;
+        let Begin { keys, bound, touched, token } = begin;
+        let client = Client::new(redis)?;
         let mut owner = Owner {
-            client: Client::new(redis)?,
+            token: token.filter(|_| !client.is_cluster()),
+            client,
             job: job.to_owned(),
             names: HashMap::new(),
             keys: Vec::new(),
@@ -145,6 +153,7 @@ impl Drop for Redis {
 struct Owner {
     client: Client,
     job: String,
+    token: Option<Token>,
     names: HashMap<Arc<str>, usize>,
     keys: Vec<Key>,
     /// The keys that have something to write.
@@ -271,7 +280,7 @@ impl Owner {
     fn attempt(&mut self) -> Result<(), redis::Error> {
         let parts: Vec<_> = self.busy.iter().map(|&nth| (nth, self.keys[nth].next())).collect();
         let commands: Vec<_> =
-            parts.iter().map(|(_, part)| redis::prepare(&self.job, part)).collect();
+            parts.iter().map(|(_, part)| redis::prepare(&self.job, part, self.token)).collect();
         let sent: Vec<_> = parts.into_iter().map(|(nth, part)| (nth, part.after)).collect();
         failpoint::reach("before-scores");
         let answers = self.client.ask_all(&commands);
@@ -281,6 +290,8 @@ impl Owner {
             match redis::scored(&self.job, &self.keys[nth].name, answer) {
                 Ok(Scored::Now) => self.keys[nth].last = Some(after),
                 Ok(Scored::Not(found)) => self.found(nth, after.last, found),
+                // The ledger finds out why.
+                Ok(Scored::Disowned) => self.doubt(nth, None),
                 Err(error) => {
                     // What cannot be mended counts before what can.
                     if failed.as_ref().is_none_or(|first| first.fault() != Fault::Fatal) {
@@ -302,14 +313,18 @@ impl Owner {
         match judge(sent, found, &self.bound) {
             Judged::Done => key.last = Some(KeyMark::whole(sent)),
             Judged::InParts(mark) => key.last = Some(mark),
-            Judged::AtAnotherTime => {
-                key.doubted = true;
-                let doubt = Doubt { key: key.name.to_string(), known: key.last, found };
-                match &self.doubts {
-                    Some(doubts) => doubts.say(doubt),
-                    None => self.tell(Told::Failed(Changed(doubt.key).into())),
-                }
-            }
+            Judged::AtAnotherTime => self.doubt(nth, found),
+        }
+    }
+
+    /// Says that a key stands at another time than the ledger, and writes nothing more of it.
+    fn doubt(&mut self, nth: usize, found: Option<KeyMark>) {
+        let key = &mut self.keys[nth];
+        key.doubted = true;
+        let doubt = Doubt { key: key.name.to_string(), known: key.last, found };
+        match &self.doubts {
+            Some(doubts) => doubts.say(doubt),
+            None => self.tell(Told::Failed(Changed(doubt.key).into())),
         }
     }
 

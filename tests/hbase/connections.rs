@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use online_recall::hbase::{Client, Error, Kind, Spot, Table, Version, patience};
-use online_recall::retry::{Fault, Faulty};
+use online_recall::retry::{Fault, Faulty, Stop};
 use testing::proxy::{self, Proxy};
 
 use super::site::{Site, cell, client};
@@ -49,6 +49,23 @@ fn a_reply_that_cannot_be_is_an_error_and_takes_no_room() {
         assert!(matches!(error, Error::Broken { sent: true, .. }), "{error}");
         assert_eq!(error.fault(), Fault::Unknown);
     }
+}
+
+#[test]
+fn a_call_that_is_not_answered_is_broken_off_when_the_job_ends() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = client(&[&silent.local_addr().unwrap().to_string()]);
+    let stop = Stop::default();
+    client.attend(&stop);
+    std::thread::scope(|threads| {
+        // Whoever waits that long waits for ever.
+        let call = threads.spawn(|| read(&client, Duration::from_secs(1_000_000)));
+        let (mut connection, _) = silent.accept().unwrap();
+        assert!(connection.read(&mut [0; 1024]).unwrap() > 0, "it was asked");
+        stop.stop();
+        let error = call.join().unwrap().unwrap_err();
+        assert!(matches!(error, Error::Broken { sent: true, .. }), "{error}");
+    });
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use online_recall::ledger::{Fence, now};
 use online_recall::outside::Told;
+use testing::kafka::LONG;
 use testing::proxy::{Fault, Proxy};
 use testing::random::Random;
 
@@ -134,12 +135,11 @@ fn in_doubt_a_list_that_a_reader_took_comes_again_and_no_other_does() {
     let mut sink = Sink::start(&client(&[&proxy.address()]), 0);
     let recalls: Vec<_> = (0..9).map(|user| recall(&user.to_string(), 18, &[user, 7])).collect();
     let taken = cell("4", 18);
-    // The lists stand long before the reply comes, which never does.
-    proxy.fault(Fault::Delay(Duration::from_secs(2)));
+    // The lists stand, and the reply that says so never comes.
+    proxy.fault(Fault::HoldRepliesTo(request("mutateRows")));
     sink.recalls(&site.binding(1, now()), &recalls);
-    while site.mailed(&taken).is_empty() {}
-    proxy.fault(Fault::HoldReplies);
     proxy.until(|counts| counts.held > 0);
+    assert_eq!(site.mailed(&taken), [text(&[4, 7])]);
     site.delete(&site.mailbox, site.mailbox.spot(&taken));
     proxy.cut();
     proxy.pass();
@@ -216,7 +216,7 @@ fn a_job_that_stops_waits_for_no_token_and_no_server() {
     for sink in [&mut fenced, &mut waiting] {
         sink.recalls(&site.binding(1, now()), &[recall("2", 18, &[1])]);
         sink.stop.stop();
-        assert!(matches!(sink.told.recv().unwrap(), Told::Stopped));
+        assert!(matches!(sink.told.recv_timeout(LONG).unwrap(), Told::Stopped));
     }
     assert!(site.versions(&site.history, &cell("2", 18)).is_empty());
 }
@@ -233,7 +233,7 @@ fn a_missing_table_ends_the_job_with_the_line_that_makes_it() {
         site.client.create(online_recall::hbase::Trying::COMMAND, there).unwrap();
         let mut sink = Sink::start(&site.client, 0);
         sink.recalls(&site.binding(1, now()), &[recall("2", 18, &[1]), recall("3", 18, &[1])]);
-        match sink.told.recv().unwrap() {
+        match sink.told.recv_timeout(LONG).unwrap() {
             Told::Failed(error) => {
                 let said = error.to_string();
                 assert!(said.contains(&not_there.shell_create()), "{said}");

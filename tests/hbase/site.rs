@@ -12,6 +12,7 @@ use online_recall::ledger::{Binding, Fence, Names};
 use online_recall::outside::Told;
 use online_recall::retry::Stop;
 use online_recall::{sink, tables};
+use testing::kafka::LONG;
 use testing::servers::{Server, hbase};
 use thrift::protocol::{TBinaryInputProtocol, TBinaryOutputProtocol};
 use thrift::transport::{TBufferedReadTransport, TBufferedWriteTransport, TIoChannel, TTcpChannel};
@@ -182,7 +183,7 @@ impl Sink {
     /// Waits until this epoch is told to be recalled, as the next one.
     #[track_caller]
     pub fn recalled(&self, epoch: u64) {
-        let told = self.told.recv().unwrap();
+        let told = self.told.recv_timeout(LONG).unwrap();
         let recalled = matches!(told, Told::Recalled(told) if told == Epoch(epoch));
         assert!(recalled, "epoch {epoch} is not recalled: {told:?}");
     }

@@ -8,26 +8,14 @@ use testing::proxy::{Counts, Fault, Proxy};
 use testing::servers::Server;
 
 use super::input::Input;
-use super::job::Job;
 use super::judge::Doubts;
-use super::site::{Plan, Servers, Site, pause};
+use super::site::{Plan, Servers, Site};
 
 /// Throws a fault until so much of it has happened.
 fn throw(proxy: &Proxy, fault: Fault, count: impl Fn(&Counts) -> u64, times: u64) {
     let before = count(&proxy.counts());
     proxy.fault(fault);
     proxy.until(|counts| count(counts) >= before + times);
-}
-
-/// Lets the job work on what comes by and by, while this befalls it; then on the rest.
-fn meanwhile(site: &Site, seed: u64, job: &mut Job, befalls: impl FnOnce(&mut Job)) {
-    let mut flow = site.flow(seed, false);
-    std::thread::scope(|threads| {
-        threads.spawn(move || flow.rest_slowly(20, Duration::from_millis(60)));
-        site.wait_for_mark(job, 3);
-        befalls(job);
-    });
-    site.wait_until_done(job);
 }
 
 #[test]
@@ -39,7 +27,7 @@ fn replies_of_redis_that_are_lost_and_lines_to_it_that_break_cost_and_double_not
     plan.told.redis = proxy.address();
     let site = Site::new(plan, Input::usual(21, 5000, &mut oracle));
     let mut job = site.start(2);
-    meanwhile(&site, 21, &mut job, |job| {
+    site.meanwhile(21, &mut job, |job| {
         let lose = |percent| Fault::LoseReplies { percent, to: None };
         throw(&proxy, lose(30), |it| it.lost, 20);
         proxy.pass();
@@ -47,13 +35,13 @@ fn replies_of_redis_that_are_lost_and_lines_to_it_that_break_cost_and_double_not
         throw(&proxy, Fault::Delay(Duration::from_millis(150)), |it| it.delayed, 30);
         proxy.pass();
         site.wait_for_more(job, 3);
-        // The line stands, and nothing comes back; then it is reset.
-        throw(&proxy, Fault::HoldReplies, |it| it.held, 1);
+        // The line stands, and nothing comes back, until it is given up for another one.
+        throw(&proxy, Fault::HoldReplies, |it| it.accepted, 1);
         proxy.cut();
         proxy.pass();
         site.wait_for_more(job, 3);
-        // What was sent lands when it was given up long ago.
-        throw(&proxy, Fault::Hold, |it| it.held, 3);
+        // What was sent lands when it was given up.
+        throw(&proxy, Fault::Hold, |it| it.accepted, 2);
         proxy.pass();
         site.wait_for_more(job, 3);
         proxy.fault(Fault::Refuse);
@@ -74,7 +62,7 @@ fn replies_of_hbase_that_are_lost_and_lines_to_it_that_break_cost_and_double_not
     plan.told.hbase = proxy.address();
     let site = Site::new(plan, Input::usual(22, 5000, &mut oracle));
     let mut job = site.start(2);
-    meanwhile(&site, 22, &mut job, |job| {
+    site.meanwhile(22, &mut job, |job| {
         let lose = |percent| Fault::LoseReplies { percent, to: None };
         throw(&proxy, lose(30), |it| it.lost, 20);
         proxy.pass();
@@ -87,7 +75,7 @@ fn replies_of_hbase_that_are_lost_and_lines_to_it_that_break_cost_and_double_not
         proxy.pass();
         site.wait_for_more(job, 3);
         // What was asked for happens, and is given up before anybody hears of it.
-        throw(&proxy, Fault::HoldReplies, |it| it.held, 4);
+        throw(&proxy, Fault::HoldReplies, |it| it.accepted, 2);
         proxy.pass();
         site.wait_for_more(job, 3);
         proxy.fault(Fault::Refuse);
@@ -100,6 +88,28 @@ fn replies_of_hbase_that_are_lost_and_lines_to_it_that_break_cost_and_double_not
 }
 
 #[test]
+fn a_signal_ends_a_job_whose_servers_have_never_answered() {
+    let mut oracle = Oracle::start();
+    let servers = Servers::shared();
+    for nth in 0..3 {
+        let proxy = Proxy::before("127.0.0.1:1", 25);
+        proxy.fault(Fault::Refuse);
+        let mut plan = Plan::on(servers.clone(), 1);
+        let Servers { kafka, redis, hbase } = &mut plan.told;
+        *[kafka, redis, hbase][nth] = proxy.address();
+        let site = Site::without_tables(plan, Input::usual(25, 10, &mut oracle));
+        if nth < 2 {
+            site.make_tables();
+        }
+        let mut job = site.start(2);
+        job.says("waiting for");
+        proxy.until(|counts| counts.refused > 2);
+        assert!(job.over().is_none());
+        job.stop();
+    }
+}
+
+#[test]
 fn calls_to_hbase_that_land_after_they_were_given_up_lose_nothing() {
     let mut oracle = Oracle::start();
     let servers = Servers::shared();
@@ -108,11 +118,9 @@ fn calls_to_hbase_that_land_after_they_were_given_up_lose_nothing() {
     plan.told.hbase = proxy.address();
     let site = Site::new(plan, Input::usual(23, 2000, &mut oracle));
     let mut job = site.start(2);
-    meanwhile(&site, 23, &mut job, |_| {
-        proxy.fault(Fault::Hold);
-        // By then every thread waits. A call that is given up leaves its connection behind: new ones come.
-        pause(Duration::from_secs(5));
-        throw(&proxy, Fault::Hold, |it| it.accepted, 2);
+    site.meanwhile(23, &mut job, |_| {
+        // A call that is given up leaves its connection behind: new ones come.
+        throw(&proxy, Fault::Hold, |it| it.accepted, 3);
         proxy.pass();
     });
     site.must_be_right(&mut oracle, &Doubts::Any);
@@ -131,7 +139,7 @@ fn lines_to_the_broker_that_break_or_are_slow_cost_and_double_nothing() {
     plan.told.kafka = proxy.address();
     let site = Site::new(plan, Input::usual(24, 5000, &mut oracle));
     let mut job = site.start(2);
-    meanwhile(&site, 24, &mut job, |job| {
+    site.meanwhile(24, &mut job, |job| {
         let lose = |percent| Fault::LoseReplies { percent, to: None };
         throw(&proxy, lose(20), |it| it.lost, 10);
         proxy.pass();

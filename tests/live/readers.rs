@@ -152,6 +152,7 @@ fn redis_py_and_happybase_read_what_the_job_has_written_as_the_sites_readers_do(
     for (cell, mailed) in &histories {
         let history = read["histories"][cell].as_array().unwrap();
         let history: Vec<i64> = history.iter().map(|it| it.as_i64().unwrap()).collect();
+        assert!(!mailed.is_empty(), "{cell}");
         assert!(mailed.iter().all(|article| history.contains(article)), "{cell}");
     }
     let mut left = Reader::of(&site);

@@ -10,25 +10,12 @@ use testing::oracle::Oracle;
 use testing::servers::Server;
 
 use super::input::Input;
-use super::job::Job;
 use super::judge::Doubts;
 use super::site::{Plan, Servers, Site, pause};
 
-/// How long a server is away. Nothing is judged by it.
+/// How long a server is away: some seconds, or a minute. Nothing is judged by it.
 fn away(seconds: u64) {
-    let times = if testing::all() { 5 } else { 1 };
-    pause(Duration::from_secs(times * seconds));
-}
-
-/// Lets the job work on what comes by and by, while this befalls it.
-fn meanwhile(site: &Site, seed: u64, job: &mut Job, befalls: impl FnOnce(&mut Job)) {
-    let mut flow = site.flow(seed, false);
-    std::thread::scope(|threads| {
-        threads.spawn(move || flow.rest_slowly(20, Duration::from_millis(40)));
-        site.wait_for_mark(job, 3);
-        befalls(job);
-    });
-    site.wait_until_done(job);
+    pause(Duration::from_secs(if testing::all() { 60 } else { seconds }));
 }
 
 #[test]
@@ -38,7 +25,7 @@ fn a_redis_that_dies_or_stands_still_costs_nothing_and_doubles_nothing() {
     let servers = Servers { redis: redis.address(), ..Servers::shared() };
     let site = Site::new(Plan::on(servers, 3), Input::usual(11, 4000, &mut oracle));
     let mut job = site.start(2);
-    meanwhile(&site, 11, &mut job, |job| {
+    site.meanwhile(11, &mut job, |job| {
         redis.kill(&[]);
         job.says("waiting for redis");
         away(1);
@@ -67,7 +54,7 @@ fn a_broker_that_dies_or_stands_still_costs_nothing_and_doubles_nothing() {
     let site = Site::new(Plan::on(servers, 3), Input::usual(12, 4000, &mut oracle));
     let mut job = site.start(2);
     let mut doubts = BTreeSet::new();
-    meanwhile(&site, 12, &mut job, |job| {
+    site.meanwhile(12, &mut job, |job| {
         kafka.kill(&[]);
         away(1);
         let standing = site.mark();
@@ -99,7 +86,7 @@ fn an_hbase_of_which_a_part_dies_or_stands_still_costs_nothing() {
     let servers = Servers { hbase: hbase.address(), ..Servers::shared() };
     let site = Site::new(Plan::on(servers, 3), Input::usual(13, 6000, &mut oracle));
     let mut job = site.start(2);
-    meanwhile(&site, 13, &mut job, |job| {
+    site.meanwhile(13, &mut job, |job| {
         hbase.kill(&["thrift"]);
         job.says("waiting for hbase");
         away(1);

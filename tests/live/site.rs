@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use online_recall::config::{self, Config, Need, Outside};
@@ -112,6 +112,14 @@ impl Site {
     /// Makes topics and tables, and loads the tables.
     #[track_caller]
     pub fn new(plan: Plan, input: Input) -> Site {
+        let site = Site::without_tables(plan, input);
+        site.make_tables();
+        site
+    }
+
+    /// Makes topics.
+    #[track_caller]
+    pub fn without_tables(plan: Plan, input: Input) -> Site {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let nth = NEXT.fetch_add(1, Ordering::Relaxed);
         let Plan { servers, told, partitions, sets, settings } = plan;
@@ -132,7 +140,7 @@ impl Site {
         fs::write(folder.path().join("job.toml"), job).unwrap();
         fs::write(folder.path().join("similar.tsv"), &input.similar).unwrap();
         fs::write(folder.path().join("history.tsv"), &input.history).unwrap();
-        let site = Site {
+        Site {
             name,
             topics,
             servers,
@@ -144,11 +152,15 @@ impl Site {
             redis: Mutex::default(),
             starts: AtomicU32::new(0),
             clicks: AtomicUsize::new(0),
-        };
-        site.run("tables create --config job.toml").done();
-        site.run("tables load --config job.toml --similar similar.tsv --history history.tsv")
+        }
+    }
+
+    /// Makes tables, and loads them.
+    #[track_caller]
+    pub fn make_tables(&self) {
+        self.run("tables create --config job.toml").done();
+        self.run("tables load --config job.toml --similar similar.tsv --history history.tsv")
             .done();
-        site
     }
 
     /// Where the job runs.
@@ -185,6 +197,21 @@ impl Site {
         let random = Random::new(seed);
         let now = i64::try_from(ledger::now()).unwrap();
         Flow { site: self, sender, random, keyed_by_user, partitions, now, clicks: 0, articles: 0 }
+    }
+
+    /// Lets the job work on what comes by and by while this befalls it, and then on the rest.
+    #[track_caller]
+    pub fn meanwhile(&self, seed: u64, job: &mut Job, befalls: impl FnOnce(&mut Job)) {
+        let mut flow = self.flow(seed, false);
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| flow.rest_slowly_until(&is_over));
+            // Also where it fails.
+            let _over = OnDrop(|| is_over.store(true, Ordering::Relaxed));
+            self.wait_for_mark(job, 3);
+            befalls(job);
+        });
+        self.wait_until_done(job);
     }
 
     fn sender(&self) -> Sender {
@@ -349,6 +376,15 @@ fn redis_of(job: &Path, address: &str) -> config::Redis {
     }
 }
 
+/// Does something at the end of a block, however that ends.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 /// The input of a site on its way into the topics.
 pub struct Flow<'a> {
     site: &'a Site,
@@ -412,6 +448,17 @@ impl Flow<'_> {
             self.some(clicks);
             pause(between);
         }
+    }
+
+    /// Produces some by and by, the fewer the less is left, so that it lasts; and then the rest.
+    fn rest_slowly_until(&mut self, is_over: &AtomicBool) {
+        let between = Duration::from_millis(if testing::all() { 300 } else { 50 });
+        while !is_over.load(Ordering::Relaxed) {
+            let left = self.site.input.clicks.len() - self.clicks;
+            self.some((left / 400).max(1));
+            pause(between);
+        }
+        self.rest();
     }
 
     fn send(&mut self, topic: &str, partition: usize, bytes: &[u8]) {

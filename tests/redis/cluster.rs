@@ -6,9 +6,10 @@ use std::thread;
 use dataflows::Epoch;
 use online_recall::ledger::{Again, Error, Then};
 use online_recall::outside::{Outside, Told};
-use online_recall::redis::Dated;
+use online_recall::redis::Token;
 use online_recall::retry::Stop;
 use online_recall::sink::{self, Begin};
+use testing::kafka::LONG;
 use testing::servers::Server;
 
 use crate::faults::{keep, put_back};
@@ -72,16 +73,18 @@ fn hits() -> Vec<(u32, i64, u64)> {
 }
 
 /// Runs epochs again for key marks that went back.
-pub fn run_again(site: &Site, again: Again, epochs: &[Hits<'_>]) {
+pub fn run_again(site: &Site, again: Again, token: Token, epochs: &[Hits<'_>]) {
     let (tell, told) = crossbeam_channel::unbounded();
     let Again { ref standing, .. } = again;
     assert_eq!(standing.bound.len(), epochs.len());
-    let scores = site.scores(Begin::again(&again), tell.clone(), Stop::default(), None);
+    let scores = site.scores(Begin::again(&again, token), tell.clone(), Stop::default(), None);
     let mut outside = sink::Again::new(scores, tell);
     for (binding, hits) in again.standing.bound.into_iter().zip(epochs) {
         let binding = std::sync::Arc::new(binding);
         outside.scores(&binding, hot(hits));
-        let Told::Scored(epoch, _) = told.recv().unwrap() else { panic!("it is not scored") };
+        let Told::Scored(epoch, _) = told.recv_timeout(LONG).unwrap() else {
+            panic!("it is not scored")
+        };
         assert_eq!(epoch, binding.epoch);
     }
 }
@@ -253,7 +256,7 @@ fn keys_of_a_node_that_went_back_run_again_alone() {
         assert_eq!(again.reached.values().map(|(from, _)| *from).collect::<Vec<_>>(), [120]);
     }
     let mut found = site.found();
-    run_again(&site, found.again.take().unwrap(), &[&epochs[2], &epochs[3]]);
+    run_again(&site, found.again.take().unwrap(), found.token(), &[&epochs[2], &epochs[3]]);
     let mut live = site.go_on(found);
     live.run_again(&epochs[4]);
     live.run_again(&epochs[5]);

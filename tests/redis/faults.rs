@@ -333,7 +333,7 @@ fn a_single_key_that_went_back_is_found_when_it_is_touched_and_runs_again() {
 
     let mut found = site.found();
     let again = found.again.take().expect("epochs run again");
-    crate::cluster::run_again(&site, again, &[&second]);
+    crate::cluster::run_again(&site, again, found.token(), &[&second]);
     let mut live = site.go_on(found);
     live.run_again(HITS);
     count(&mut counted, HITS);
@@ -350,8 +350,9 @@ fn a_key_that_went_back_is_brought_up_to_the_ledger_also_where_the_records_are_g
     drop(live);
     let key = site.hot(1);
     ask::<u64>(&mut redis, &format!("DEL {} {key}", site.key_mark(&key)));
-    let again = site.found().again.expect("epochs run again");
-    crate::cluster::run_again(&site, again, &[&[], &[], &[]]);
+    let mut found = site.found();
+    let again = found.again.take().expect("epochs run again");
+    crate::cluster::run_again(&site, again, found.token(), &[&[], &[], &[]]);
     // It does not run again for ever.
     let mut live = site.start();
     live.epoch(HITS);

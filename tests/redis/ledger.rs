@@ -8,9 +8,10 @@ use online_recall::ledger::{self, Error, Opened, Then};
 use online_recall::outside::Told;
 use online_recall::retry::Stop;
 use online_recall::source::{Position, Topic};
+use testing::kafka::LONG;
 use testing::servers::{self, Server};
 
-use crate::site::{Counted, Site, ask, beginning, client, count, failed, refusals, until};
+use crate::site::{Counted, Site, ask, beginning, client, count, failed, hot, refusals, until};
 
 fn url() -> String {
     format!("redis://{}/10", servers::redis().address())
@@ -116,6 +117,53 @@ fn a_newer_incarnation_fences_the_older_one_which_changes_nothing_any_more() {
 }
 
 #[test]
+fn an_incarnation_that_was_followed_by_anothers_is_not_followed_by_one_of_its_own() {
+    let site = Site::new(&url());
+    site.start().epoch(&[(1, 1, 1)]);
+    let mut found = site.found();
+    // As where bound epochs come alone, and nobody else has begun since.
+    for _ in 0..2 {
+        let Ok(Opened::Found(next)) = site.try_open_after(Some(found.token()), false) else {
+            panic!("it does not begin")
+        };
+        found = *next;
+    }
+    let mut newer = site.start();
+    let Err(error) = site.try_open_after(Some(found.token()), false) else { panic!("it begins") };
+    assert_eq!(error.then(), Then::Fenced, "{error}");
+    newer.epoch(&[(1, 1, 1)]);
+}
+
+#[test]
+fn scores_of_an_incarnation_that_is_fenced_are_not_applied() {
+    let site = Site::new(&url());
+    let mut older = site.start();
+    let binding = older.bind();
+    let mut newer = site.start();
+    // It would be the first to touch the key: no key mark says that it is late.
+    older.scores.scores(&binding, hot(&[(1, 1, 1)]));
+    assert_eq!(older.ledger_failure().then(), Then::Fenced);
+    newer.run_again(&[(1, 1, 5)]);
+    site.must_be(&mut client(&url()), &Counted::from([((1, 1), 5)]));
+}
+
+#[test]
+fn where_everything_is_lost_before_the_first_scores_nothing_of_the_old_ledger_is_applied() {
+    let site = Site::new(&url());
+    let mut live = site.start();
+    let binding = live.bind();
+    let mut redis = client(&url());
+    ask::<u64>(&mut redis, &format!("DEL online-recall:{{{}}}:ledger", site.job));
+    live.scores.scores(&binding, hot(&[(1, 1, 1)]));
+    let error = live.ledger_failure();
+    assert!(matches!(error, Error::Lost { .. }), "{error}");
+    drop(live);
+    let mut live = site.start();
+    live.epoch(&[(1, 1, 1)]);
+    site.must_be(&mut redis, &Counted::from([((1, 1), 1)]));
+}
+
+#[test]
 fn an_idle_incarnation_learns_by_itself_that_it_is_fenced() {
     let site = Site::new(&url());
     let older = site.start();
@@ -133,7 +181,7 @@ fn of_starts_at_the_same_time_one_writes() {
             let mut live = site.go_on(site.found());
             let binding = live.next();
             live.ledger.bind(&binding);
-            matches!(live.told.recv().unwrap(), Told::Bound(_))
+            matches!(live.told.recv_timeout(LONG).unwrap(), Told::Bound(_))
         })
     };
     let starts: Vec<_> = (0..6).map(|_| start()).collect();

@@ -100,7 +100,7 @@ fn an_epoch_of_many_articles_is_applied_in_parts_and_once() {
         after: KeyMark { last, through: changes.last().map(|(article, _)| *article) },
         changes: &changes,
     };
-    let answer = Client::new(&site.redis).unwrap().ask(&ours::prepare(&site.job, &part));
+    let answer = Client::new(&site.redis).unwrap().ask(&ours::prepare(&site.job, &part, None));
     assert_eq!(ours::scored(&site.job, part.key, answer).unwrap(), Scored::Now);
     drop(live);
     let mut live = site.start();

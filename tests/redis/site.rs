@@ -9,6 +9,7 @@ use dataflows::{Article, Channel, Epoch, HotIncrement, NewArticle, Place};
 use online_recall::config::{self, Config, Need, Outside};
 use online_recall::ledger::{self, Binding, Fence, Found, Freshness, Mark, Names, Opened, Room};
 use online_recall::outside::{Done, Told};
+use online_recall::redis::Token;
 use online_recall::retry::{Ended, Stop};
 use online_recall::sink::{self, Begin, Failed, Scores};
 use online_recall::source::{Position, Range, Reached, Topic};
@@ -87,7 +88,16 @@ impl Site {
     }
 
     pub fn try_open(&self, after_loss: bool) -> Result<Opened, ledger::Error> {
-        ledger::open(&self.redis, &self.job, after_loss, &Stop::default()).map_err(failed)
+        self.try_open_after(None, after_loss)
+    }
+
+    /// The same, for an incarnation that goes on from one of the same process.
+    pub fn try_open_after(
+        &self,
+        before: Option<Token>,
+        after_loss: bool,
+    ) -> Result<Opened, ledger::Error> {
+        ledger::open(&self.redis, &self.job, after_loss, before, &Stop::default()).map_err(failed)
     }
 
     /// Starts the job, where there was none or one.

@@ -73,24 +73,29 @@ struct Opening {
     job: Job,
     stop: Stop,
     replicas: u32,
+    /// That of the incarnation which this one goes on from.
+    before: Option<Token>,
     token: Token,
 }
 
 /// Begins an incarnation of a job: waits for Redis, refuses what must not be begun with, and takes a
 /// new token, from which on no earlier incarnation writes. `after_loss` takes score keys as they stand
-/// where they stand at another time than the ledger and nothing can be run again.
+/// where they stand at another time than the ledger and nothing can be run again. An incarnation that goes
+/// on from one of this process, with the token `before`, begins only if nobody else has begun since.
 ///
 /// # Errors
 ///
 /// If the job stops meanwhile; if Redis fails for good, throws keys away, or has key marks that must
-/// not be gone on with.
+/// not be gone on with; if somebody else has begun.
 pub fn open(
     redis: &config::Redis,
     name: &str,
     after_loss: bool,
+    before: Option<Token>,
     stop: &Stop,
 ) -> Result<Opened, Ended<Error>> {
     let mut opening = Opening::new(redis, name, stop)?;
+    opening.before = before;
     for (node, policy) in opening.ask("reading its eviction policy", Job::policies)? {
         if policy.starts_with("allkeys-") {
             return Err(Ended::Failed(Error::Evicts { node, policy }));
@@ -107,7 +112,16 @@ pub fn open(
     opening.take_token(stands)?;
     // Nobody else writes from here on; but somebody may have, until here.
     let rows = opening.ask("reading the ledger", Job::read)?;
-    let found = opening.ask("looking for key marks", Job::all_key_marks)?;
+    let mut found = opening.ask("looking for key marks", Job::all_key_marks)?;
+    if let Some(rows) = &rows {
+        // One whose slot moves meanwhile may be passed over.
+        let known = rows.keys.keys().filter(|key| !found.contains_key(*key));
+        let missed: Vec<_> = known.cloned().collect();
+        let marks = opening.ask("looking for key marks", |job| {
+            job.key_marks_of(missed.iter().map(String::as_str))
+        })?;
+        found.extend(missed.into_iter().zip(marks).filter_map(|(key, mark)| Some((key, mark?))));
+    }
     match rows {
         Some(rows) => opening.found(rows, found, after_loss).map(|f| Opened::Found(Box::new(f))),
         None => Ok(Opened::Vacant(Box::new(Vacant { opening, keys: found }))),
@@ -157,7 +171,7 @@ impl Opening {
     fn new(redis: &config::Redis, name: &str, stop: &Stop) -> Result<Opening, Error> {
         let job = Job::new(redis, name)?;
         let (stop, replicas) = (stop.clone(), redis.replicas);
-        Ok(Opening { job, stop, replicas, token: Token { number: 0, bits: 0 } })
+        Ok(Opening { job, stop, replicas, before: None, token: Token { number: 0, bits: 0 } })
     }
 
     /// Asks, however long that takes. What is asked for here is harmless to repeat.
@@ -174,6 +188,13 @@ impl Opening {
         let replicas = self.replicas;
         loop {
             let found = stands.map(|stands| stands.token);
+            if let (Some(ours), Some(newer)) = (self.before, found)
+                && newer != ours
+                && newer.number >= ours.number
+            {
+                let job = self.job.name().to_owned();
+                return Err(Ended::Failed(Error::Fenced { job, ours, newer }));
+            }
             let token = token_after(found.map_or(0, |found| found.number))?;
             let taken = self.ask("taking a new token", |job| job.take(found, token, replicas))?;
             if taken == token {
@@ -198,7 +219,7 @@ impl Opening {
         let mark = rows.mark();
         let Rows { at, letters, mut bindings, reached, keys, .. } = rows;
         let kept = self.kept(at, &bindings)?;
-        let Opening { job, stop, replicas, token } = self;
+        let Opening { job, stop, replicas, token, .. } = self;
         let mut writer = Writer { job, token, at, kept, keys, replicas };
 
         let mut known: BTreeMap<_, _> =
@@ -403,9 +424,9 @@ impl Found {
         }
     }
 
-    /// The number of this incarnation.
-    pub fn incarnation(&self) -> u64 {
-        self.writer.token.number
+    /// The token of this incarnation.
+    pub fn token(&self) -> Token {
+        self.writer.token
     }
 
     /// The ledger of the running job.

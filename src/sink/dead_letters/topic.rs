@@ -39,7 +39,7 @@ pub(super) struct Topic {
     access: Access,
     /// Of the files, if there were such before: the mark goes on keeping it.
     length: u64,
-    /// Made with the first letter, when the topic is looked for; and anew when the client has given up.
+    /// Made anew when the client has given up.
     sender: Option<(ThreadedProducer<Reports>, Receiver<Report>)>,
 }
 
@@ -87,6 +87,16 @@ impl Topic {
             return Err(Error::NoKafka { topic: name });
         }
         Ok(Topic { name, access: access.clone(), length, sender: None })
+    }
+
+    /// Waits for the brokers, and looks for the topic.
+    pub fn make_ready(&mut self, stop: &Stop) -> Result<(), Ended<Error>> {
+        // Asking changes nothing.
+        let made = retry::persist(stop, Peer::Kafka, "the topic of dead letters", |_| {
+            connect(&self.name, &self.access)
+        })?;
+        self.sender = Some(made);
+        Ok(())
     }
 
     /// Sends letters, and waits until all are acknowledged.

@@ -11,7 +11,7 @@ use super::reader::{OVERDUE, PATIENCE, Reader, TAKEN, place};
 use crate::config::OnGap;
 use crate::kafka::{At, Code, Partition, What};
 use crate::metrics;
-use crate::retry::{Peer, chain, persist};
+use crate::retry::{self, Peer, chain, persist};
 use crate::source::Stopped;
 
 /// How long a partition that cannot be read is left alone.
@@ -19,12 +19,13 @@ const BACKOFF: Duration = Duration::from_millis(500);
 
 impl Reader {
     /// What a failure of a partition means: an error, or that it is to be asked what there is.
-    pub(super) fn judge_failure(&self, nth: usize, code: Code) -> Result<(), Error> {
-        let partition = self.parts[nth].partition.clone();
-        log::debug!(
-            "cannot read on: partition={partition} offset={} error={code}",
-            self.parts[nth].next
-        );
+    pub(super) fn judge_failure(&mut self, nth: usize, code: Code) -> Result<(), Error> {
+        let part = &mut self.parts[nth];
+        let (partition, next) = (part.partition.clone(), part.next);
+        retry::log_failure(Peer::Kafka, part.failures, || {
+            format!("records: partition={partition} offset={next} error={code}")
+        });
+        part.failures += 1;
         match code {
             Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed

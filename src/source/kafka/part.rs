@@ -35,6 +35,8 @@ pub(super) struct Part {
     at_end: bool,
     /// Whether Kafka has it no more, and it is passed over.
     pub gone: bool,
+    /// How often in a row it could not be read.
+    pub failures: u32,
     /// The time up to which all its records are read, in milliseconds since 1970.
     pub seen: Option<u64>,
 }
@@ -94,6 +96,7 @@ impl Part {
             touched: false,
             at_end: false,
             gone: false,
+            failures: 0,
             seen: None,
         }
     }
@@ -132,6 +135,7 @@ impl Part {
         self.passed = self.next;
         self.touched = true;
         self.at_end = false;
+        self.failures = 0;
         if let Ok(time) = u64::try_from(timestamp) {
             self.seen = self.seen.max(Some(time.min(now)));
         }
@@ -143,6 +147,7 @@ impl Part {
         if offset >= self.next {
             self.passed = offset;
             self.at_end = true;
+            self.failures = 0;
         }
     }
 

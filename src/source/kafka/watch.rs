@@ -77,6 +77,7 @@ impl Shared {
 
     /// Forgets a partition that is read no more.
     pub fn forget(&self, partition: &Partition) {
+        metrics::not_read(&partition.topic, partition.number);
         self.reached.lock().unwrap_or_else(PoisonError::into_inner).remove(partition);
     }
 
