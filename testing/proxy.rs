@@ -263,7 +263,9 @@ async fn serve(mut client: TcpStream, rules: watch::Receiver<Rule>, shared: &Sha
     let born = rules.borrow().cuts;
     let mut cut = std::pin::pin!(cut_since(born, rules.clone()));
     let mut server = None;
+    // A cut comes before all else: what is held is not let through by what comes after the cut.
     let mut ended = tokio::select! {
+        biased;
         () = &mut cut => Ended::Cut,
         connected = connect(rules.clone(), shared) => match connected {
             Ok(stream) => {
@@ -275,6 +277,7 @@ async fn serve(mut client: TcpStream, rules: watch::Receiver<Rule>, shared: &Sha
     };
     if let Some(server) = &mut server {
         ended = tokio::select! {
+            biased;
             () = &mut cut => Ended::Cut,
             ended = carry(&mut client, server, &rules, shared) => ended,
         };
