@@ -45,6 +45,9 @@ const SETTINGS: [(&str, &str); 4] = [
     ("message.max.bytes", "104857600"),
 ];
 
+/// How long the servers may take to say what a topic is.
+const ANSWER: Duration = Duration::from_secs(5);
+
 /// Why lines could not be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -114,11 +117,15 @@ pub(super) fn produce(args: &cli::Produce) -> Result<(), super::Error> {
     let (access, _) = reach(&args.brokers)?;
     // A producer makes a topic that is not there, where the servers let it, and says little where
     // nobody answers: so it is asked for first.
-    access.consumer(GROUP)?.partitions(&args.topic)?;
+    let ask = access.consumer(GROUP)?;
+    ask.partitions(&args.topic)?;
+    // It takes its time to end, and nobody need wait for that.
+    std::thread::spawn(move || drop(ask));
     let mut settings = SETTINGS.to_vec();
     settings.push(("compression.type", args.compression.name()));
     let delivered = Arc::new(Delivered::default());
     let producer: BaseProducer<_> = access.producer(&settings, Ear(Arc::clone(&delivered)))?;
+    make_ready(&producer, &args.topic);
     let sending = Sending { producer, delivered, args, lines: 0 };
     let delivered = sending.run()?;
     let seconds = begun.elapsed().as_secs_f64();
@@ -128,6 +135,16 @@ pub(super) fn produce(args: &cli::Produce) -> Result<(), super::Error> {
         args.topic
     );
     Ok(())
+}
+
+/// Lets the client find out at once what it would find out half a second later: an idempotent producer
+/// asks for its id when it learns of topics from a server other than the first, which only leads there.
+fn make_ready(producer: &BaseProducer<Ear>, topic: &str) {
+    for _ in 0..2 {
+        if let Err(error) = producer.client().fetch_metadata(Some(topic), ANSWER) {
+            log::debug!("not ready yet: error={error}");
+        }
+    }
 }
 
 /// What has become of messages.
