@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
+use rdkafka::consumer::Consumer;
 use serde_json::json;
-use testing::kafka::{Topics, wait_for};
+use testing::kafka::{LONG, Topics, wait_for};
 use testing::place::{CLICK, Place};
 use testing::program::{self, Outcome};
+use testing::proxy::{Fault, Proxy};
 use testing::servers::{self, Server};
 
 /// A place with the topics of a test, on the broker that all tests share.
@@ -245,6 +248,40 @@ fn a_consumer_ends_cleanly_by_a_signal_or_when_nobody_reads() {
         let outcome = program::outcome_of(child, line).done();
         assert_eq!(outcome.log, "");
     }
+}
+
+#[test]
+fn a_producer_whose_servers_stand_still_waits_after_a_signal_and_not_after_a_second_one() {
+    let proxy = Proxy::start(0);
+    let server = Server::start("kafka", &[("PROXY", &proxy.port().to_string())]);
+    proxy.lead_to(&format!("127.0.0.1:{}", server.port() + 3));
+    let topics = Topics::make(&server.address(), 1, 1);
+    let member = topics.member("whoever-looks");
+    let place = Place::empty();
+    let args = ["produce", &*topics.clicks, "--bootstrap-server", &proxy.address()];
+    let mut command = program::command(place.folder(), args);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut lines = child.stdin.take().unwrap();
+    lines.write_all(b"first\n").unwrap();
+    wait_for("the first line", || {
+        let (_, end) = member.fetch_watermarks(&topics.clicks, 0, LONG).unwrap();
+        (end == 1).then_some(())
+    });
+    proxy.fault(Fault::Hold);
+    std::thread::scope(|threads| {
+        // More than there is room for: it fails when nobody reads any more.
+        threads.spawn(move || {
+            let line = [&[b'x'; 9999][..], b"\n"].concat();
+            while lines.write_all(&line).is_ok() {}
+        });
+        proxy.until(|counts| counts.held > 0);
+        let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+        let ended = wait_for("its end", || {
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+            child.try_wait().unwrap()
+        });
+        assert_eq!(ended.signal(), Some(15), "{ended}");
+    });
 }
 
 #[test]

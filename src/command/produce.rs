@@ -20,6 +20,7 @@ use rdkafka::producer::{
 use serde::de::IgnoredAny;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use super::reach;
 use super::topics::GROUP;
@@ -218,11 +219,13 @@ impl Sending<'_> {
         let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(Error::Begin)?;
         let (tell, caught) = bounded(1);
         std::thread::spawn(move || {
-            // Nobody waits for a second one.
-            if let Some(signal) = signals.forever().next()
-                && tell.send(signal).is_err()
-            {
-                log::debug!("a signal comes when all is done: signal={signal}");
+            for signal in signals.forever() {
+                // A second one does not wait for what was taken.
+                if tell.try_send(signal).is_err()
+                    && let Err(error) = emulate_default_handler(signal)
+                {
+                    log::warn!("cannot end by a signal: signal={signal} error={error}");
+                }
             }
         });
         let (total, blocks) = read(self.args)?;
@@ -236,7 +239,9 @@ impl Sending<'_> {
             let block = block?;
             for line in lines(&block) {
                 self.lines += 1;
-                self.send(line)?;
+                if !self.send(line, || !caught.is_empty())? {
+                    return Ok(caught.recv().ok());
+                }
             }
             // Reports of what was delivered are taken as they come.
             self.producer.poll(Duration::ZERO);
@@ -247,7 +252,9 @@ impl Sending<'_> {
         Ok(None)
     }
 
-    fn send(&self, line: &[u8]) -> Result<(), Error> {
+    /// Sends a line, as soon as there is room for it; says whether it did, which it does not once it is to
+    /// end.
+    fn send(&self, line: &[u8], ends: impl Fn() -> bool) -> Result<bool, Error> {
         let number = self.lines;
         let (timestamp, value) = match self.args.file_names {
             Some(_) => (None, line),
@@ -272,7 +279,10 @@ impl Sending<'_> {
         record.timestamp = timestamp.and_then(|ms| i64::try_from(ms).ok());
         loop {
             match self.producer.send(record) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(true),
+                Err((KafkaError::MessageProduction(Code::QueueFull), _)) if ends() => {
+                    return Ok(false);
+                }
                 Err((KafkaError::MessageProduction(Code::QueueFull), back)) => {
                     record = back;
                     self.producer.poll(PATIENCE);

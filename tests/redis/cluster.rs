@@ -195,6 +195,27 @@ fn a_slot_whose_keys_stand_in_two_places_is_waited_for() {
 }
 
 #[test]
+fn a_slot_that_nobody_serves_is_waited_for() {
+    let three = Three::start();
+    let site = Site::new(&three.urls());
+    let mut live = site.start();
+    live.epoch(&hits());
+    let key = site.hot(1);
+    let (slot, node) = (three.slot(&key), three.home(&key));
+    ask::<()>(&mut three.node(node), &format!("CLUSTER DELSLOTS {slot}"));
+    let binding = live.next();
+    live.scores.scores(&binding, hot(&hits()));
+    until(|| three.refusals("CLUSTERDOWN") >= 2);
+    assert!(live.told.is_empty(), "it waits");
+    ask::<()>(&mut three.node(node), &format!("CLUSTER ADDSLOTS {slot}"));
+    assert!(matches!(live.hear(), Told::Scored(..)));
+    let mut counted = Counted::new();
+    count(&mut counted, &hits());
+    count(&mut counted, &hits());
+    site.must_be(&mut three.all(), &counted);
+}
+
+#[test]
 fn a_node_that_is_killed_is_waited_for() {
     let three = Three::start();
     let site = Site::new(&three.urls());

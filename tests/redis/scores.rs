@@ -1,6 +1,6 @@
 //! What scripts do to scores and key marks.
 
-use dataflows::{Article, Channel};
+use dataflows::Article;
 use online_recall::outside::Told;
 use online_recall::redis::{self as ours, Client, Dated, KeyMark, Part, Scored};
 use testing::random::Random;
