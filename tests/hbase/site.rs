@@ -183,7 +183,8 @@ impl Sink {
     /// Waits until this epoch is told to be recalled, as the next one.
     #[track_caller]
     pub fn recalled(&self, epoch: u64) {
-        let told = self.told.recv_timeout(LONG).unwrap();
+        // Calls to a server that is slow take minutes.
+        let told = self.told.recv_timeout(5 * LONG).unwrap();
         let recalled = matches!(told, Told::Recalled(told) if told == Epoch(epoch));
         assert!(recalled, "epoch {epoch} is not recalled: {told:?}");
     }
