@@ -252,6 +252,11 @@ fn a_consumer_ends_cleanly_by_a_signal_or_when_nobody_reads() {
 
 #[test]
 fn a_producer_whose_servers_stand_still_waits_after_a_signal_and_not_after_a_second_one() {
+    let waits = |child: &mut std::process::Child| {
+        // Had it not waited, it would be gone by then.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        assert!(child.try_wait().unwrap().is_none(), "it does not wait");
+    };
     let proxy = Proxy::start(0);
     let server = Server::start("kafka", &[("PROXY", &proxy.port().to_string())]);
     proxy.lead_to(&format!("127.0.0.1:{}", server.port() + 3));
@@ -259,14 +264,37 @@ fn a_producer_whose_servers_stand_still_waits_after_a_signal_and_not_after_a_sec
     let member = topics.member("whoever-looks");
     let place = Place::empty();
     let args = ["produce", &*topics.clicks, "--bootstrap-server", &proxy.address()];
-    let mut command = program::command(place.folder(), args);
-    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-    let mut lines = child.stdin.take().unwrap();
-    lines.write_all(b"first\n").unwrap();
-    wait_for("the first line", || {
-        let (_, end) = member.fetch_watermarks(&topics.clicks, 0, LONG).unwrap();
-        (end == 1).then_some(())
-    });
+    let begin = |number| {
+        let mut command = program::command(place.folder(), args);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut lines = child.stdin.take().unwrap();
+        lines.write_all(b"first\n").unwrap();
+        wait_for("the first line", || {
+            let (_, end) = member.fetch_watermarks(&topics.clicks, 0, LONG).unwrap();
+            (end == number).then_some(())
+        });
+        (child, lines)
+    };
+    let terminate = |child: &std::process::Child| {
+        let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    };
+    // All is taken, and not all is written.
+    let (mut child, mut lines) = begin(1);
+    let held = proxy.counts().held;
+    proxy.fault(Fault::Hold);
+    lines.write_all(b"second\n").unwrap();
+    drop(lines);
+    proxy.until(|counts| counts.held > held);
+    terminate(&child);
+    waits(&mut child);
+    proxy.pass();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let (_, end) = member.fetch_watermarks(&topics.clicks, 0, LONG).unwrap();
+    assert_eq!(end, 2);
+
+    let (mut child, mut lines) = begin(3);
+    let held = proxy.counts().held;
     proxy.fault(Fault::Hold);
     std::thread::scope(|threads| {
         // More than there is room for: it fails when nobody reads any more.
@@ -274,12 +302,11 @@ fn a_producer_whose_servers_stand_still_waits_after_a_signal_and_not_after_a_sec
             let line = [&[b'x'; 9999][..], b"\n"].concat();
             while lines.write_all(&line).is_ok() {}
         });
-        proxy.until(|counts| counts.held > 0);
-        let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
-        let ended = wait_for("its end", || {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-            child.try_wait().unwrap()
-        });
+        proxy.until(|counts| counts.held > held);
+        terminate(&child);
+        waits(&mut child);
+        terminate(&child);
+        let ended = wait_for("its end", || child.try_wait().unwrap());
         assert_eq!(ended.signal(), Some(15), "{ended}");
     });
 }

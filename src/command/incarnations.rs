@@ -93,10 +93,13 @@ impl Work<'_> {
                     return self.unless_ended(Err(error)).map(|()| done.unwrap_or_default());
                 }
                 Err(error) => match then(&error) {
-                    Then::StartAgain { done } => {
+                    Then::StartAgain { .. } => {
                         log::warn!("beginning again: {}", chain(&error));
-                        // A ledger that went back has a token that is not this process's, or a new one.
-                        token = token.filter(|_| done.is_none());
+                        token = match of_ledger(&error) {
+                            Some(ledger::Error::WentBack { token, .. }) => Some(*token),
+                            Some(ledger::Error::Lost { .. }) => None,
+                            _ => token,
+                        };
                         continue;
                     }
                     Then::Stop | Then::Fenced => return Err(error),
@@ -154,8 +157,10 @@ impl Work<'_> {
 
         // 2. What was bound is done with the settings that it was bound with.
         let now = (Arc::new(self.config.settings.clone()), Arc::clone(servers.names()));
+        let all_bound = found.standing.bound.len();
         let bound = alike(&mut found.standing);
-        let only_bound = bound.filter(|bound| R::BOUND_ALONE || *bound != now);
+        let is_cut = found.standing.bound.len() < all_bound;
+        let only_bound = bound.filter(|bound| R::BOUND_ALONE || is_cut || *bound != now);
         let ready = match &only_bound {
             Some(_) => records.bound(&found.reached, &found.standing.bound, stop)?,
             None => records.all(&mut found, stop)?,
@@ -194,14 +199,21 @@ fn alike(standing: &mut Standing) -> Option<(Arc<Settings>, Arc<Names>)> {
 
 /// What follows from a failure.
 fn then(error: &Error) -> Then {
-    match error {
-        Error::Live(live::Error::Ledger(error)) => error.then(),
-        Error::Job(job::Error::Outside { source, .. }) => match source.downcast_ref() {
-            Some(error) => ledger::Error::then(error),
-            // Why, the start finds out.
-            None if source.is::<sink::Changed>() => Then::StartAgain { done: None },
-            None => Then::Stop,
-        },
+    match (of_ledger(error), error) {
+        (Some(error), _) => error.then(),
+        // Why, the start finds out.
+        (None, Error::Job(job::Error::Outside { source, .. })) if source.is::<sink::Changed>() => {
+            Then::StartAgain { done: None }
+        }
         _ => Then::Stop,
+    }
+}
+
+/// The ledger's error, if it is one.
+fn of_ledger(error: &Error) -> Option<&ledger::Error> {
+    match error {
+        Error::Live(live::Error::Ledger(error)) => Some(error),
+        Error::Job(job::Error::Outside { source, .. }) => source.downcast_ref(),
+        _ => None,
     }
 }

@@ -219,11 +219,14 @@ impl Sending<'_> {
         let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(Error::Begin)?;
         let (tell, caught) = bounded(1);
         std::thread::spawn(move || {
+            let mut is_first = true;
             for signal in signals.forever() {
+                if std::mem::take(&mut is_first) {
+                    if tell.send(signal).is_err() {
+                        log::debug!("a signal comes when all is taken: signal={signal}");
+                    }
                 // A second one does not wait for what was taken.
-                if tell.try_send(signal).is_err()
-                    && let Err(error) = emulate_default_handler(signal)
-                {
+                } else if let Err(error) = emulate_default_handler(signal) {
                     log::warn!("cannot end by a signal: signal={signal} error={error}");
                 }
             }

@@ -61,6 +61,7 @@ enum Call {
     Bind(Arc<Binding>),
     Mark(Done),
     Doubt(Doubt),
+    Disowned,
     End,
 }
 
@@ -84,6 +85,11 @@ impl Doubts {
     /// Says so.
     pub fn say(&self, doubt: Doubt) {
         send(&self.0, Call::Doubt(doubt));
+    }
+
+    /// Says that a score script was refused because another token stood in the ledger, or none.
+    pub fn disowned(&self) {
+        send(&self.0, Call::Disowned);
     }
 }
 

@@ -61,7 +61,10 @@ impl Begin {
     pub fn again(again: &ledger::Again, token: Token) -> Begin {
         let ledger::Again { standing, keys, touched, .. } = again;
         let bound = standing.bound.iter().map(Dated::of).collect();
-        Begin { keys: keys.clone(), bound, touched: touched.clone(), token: Some(token) }
+        // Where only the first of them run now, the next start goes on behind the last of these.
+        let last = standing.bound.back().map_or(standing.mark.epoch, |last| last.epoch);
+        let touched = touched.iter().map(|(key, epoch)| (key.clone(), (*epoch).min(last)));
+        Begin { keys: keys.clone(), bound, touched: touched.collect(), token: Some(token) }
     }
 }
 
@@ -290,8 +293,9 @@ impl Owner {
             match redis::scored(&self.job, &self.keys[nth].name, answer) {
                 Ok(Scored::Now) => self.keys[nth].last = Some(after),
                 Ok(Scored::Not(found)) => self.found(nth, after.last, found),
-                // The ledger finds out why.
-                Ok(Scored::Disowned) => self.doubt(nth, None),
+                Ok(Scored::Disowned) => {
+                    self.doubt(nth, |doubts, _| doubts.disowned());
+                }
                 Err(error) => {
                     // What cannot be mended counts before what can.
                     if failed.as_ref().is_none_or(|first| first.fault() != Fault::Fatal) {
@@ -313,18 +317,22 @@ impl Owner {
         match judge(sent, found, &self.bound) {
             Judged::Done => key.last = Some(KeyMark::whole(sent)),
             Judged::InParts(mark) => key.last = Some(mark),
-            Judged::AtAnotherTime => self.doubt(nth, found),
+            Judged::AtAnotherTime => self.doubt(nth, |doubts, key| {
+                doubts.say(Doubt { key: key.name.to_string(), known: key.last, found });
+            }),
         }
     }
 
-    /// Says that a key stands at another time than the ledger, and writes nothing more of it.
-    fn doubt(&mut self, nth: usize, found: Option<KeyMark>) {
+    /// Says what is wrong with a key, and writes nothing more of it.
+    fn doubt(&mut self, nth: usize, say: impl FnOnce(&Doubts, &Key)) {
         let key = &mut self.keys[nth];
         key.doubted = true;
-        let doubt = Doubt { key: key.name.to_string(), known: key.last, found };
         match &self.doubts {
-            Some(doubts) => doubts.say(doubt),
-            None => self.tell(Told::Failed(Changed(doubt.key).into())),
+            Some(doubts) => say(doubts, key),
+            None => {
+                let changed = Changed(key.name.to_string());
+                self.tell(Told::Failed(changed.into()));
+            }
         }
     }
 

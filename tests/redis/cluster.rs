@@ -286,6 +286,30 @@ fn keys_of_a_node_that_went_back_run_again_alone() {
 }
 
 #[test]
+fn where_only_the_first_epochs_run_again_the_next_start_goes_on_behind_them() {
+    let three = Three::start();
+    let site = Site::new(&three.urls());
+    let mut live = site.start();
+    let key = site.hot(1);
+    let epochs = [[(1, 1, 1)], [(2, 1, 1)], [(1, 1, 1)]];
+    epochs.iter().for_each(|hits| live.epoch(hits));
+    drop(live);
+    let mut node = three.node(three.home(&key));
+    ask::<u64>(&mut node, &format!("DEL {key} {}", site.key_mark(&key)));
+    // As where the last one was bound with other settings.
+    let mut found = site.found();
+    let mut again = found.again.take().expect("epochs run again");
+    again.standing.bound.truncate(2);
+    run_again(&site, again, found.token(), &[&epochs[0], &epochs[1]]);
+    let mut found = site.found();
+    let again = found.again.take().expect("one is left");
+    assert_eq!(again.standing.mark.epoch, Epoch(2));
+    run_again(&site, again, found.token(), &[&epochs[2]]);
+    site.start().epoch(&[(1, 1, 1)]);
+    site.must_be(&mut three.all(), &BTreeMap::from([((1, 1), 3), ((2, 1), 1)]));
+}
+
+#[test]
 fn a_key_beyond_a_ledger_that_went_back_stops_the_job_unless_it_is_taken_as_it_stands() {
     let three = Three::start();
     let site = Site::new(&three.urls());

@@ -369,6 +369,7 @@ fn a_key_taken_as_it_stands_counts_as_applied_up_to_the_last_binding() {
     let mut redis = client(&url);
     let mut live = site.start();
     live.epoch(&[(1, 1, 1)]);
+    let live_time = live.mark.time;
     (0..3).for_each(|_| drop(live.bind()));
     drop(live);
     // As if the ledger had been at epoch 9 before it went back.
@@ -376,7 +377,14 @@ fn a_key_taken_as_it_stands_counts_as_applied_up_to_the_last_binding() {
     redis::cmd("SET").arg(&mark).arg("9 5").exec(&mut redis).unwrap();
     assert!(matches!(site.try_open(false), Err(Error::Beyond { .. })));
     let Opened::Found(found) = site.try_open(true).unwrap() else { panic!("there is a ledger") };
-    let mut live = site.go_on(*found);
+    drop(found);
+    // What was taken is taken again where the key has lost that.
+    let (time, bound) = (live_time, site.found().bound);
+    redis::cmd("SET").arg(&mark).arg(format!("1 {time}")).exec(&mut redis).unwrap();
+    assert_eq!(bound.len(), 3);
+    let found = site.found();
+    assert!(found.again.is_none());
+    let mut live = site.go_on(found);
     live.run_again(&[(1, 1, 1)]);
     live.run_again(&[(1, 1, 1)]);
     live.run_again(&[(2, 1, 1)]);

@@ -41,6 +41,14 @@ pub enum Error {
         found: At,
         /// The mark that was known: all epochs up to it had been done, also where Redis lost it.
         done: Epoch,
+        /// The token that this process took to write back.
+        token: Token,
+    },
+    /// A server with score keys did not know this incarnation, and the ledger does.
+    #[error("a server of redis did not know this incarnation of job {job}, which the ledger does")]
+    Disowned {
+        /// The job.
+        job: String,
     },
     /// Redis has lost the ledger.
     #[error(
@@ -203,7 +211,7 @@ impl Error {
             Error::WentBack { done, .. } | Error::Lost { done, .. } => {
                 Then::StartAgain { done: Some(*done) }
             }
-            Error::Behind { .. } => Then::StartAgain { done: None },
+            Error::Behind { .. } | Error::Disowned { .. } => Then::StartAgain { done: None },
             _ => Then::Stop,
         }
     }

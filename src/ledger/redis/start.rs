@@ -237,6 +237,11 @@ impl Opening {
                 continue;
             };
             match (step, knew) {
+                // It was taken as it stood, beyond the mark, and lost that again: nothing of it runs.
+                (KeyStep::Again(last), Some(knew)) if last >= at.mark.epoch => {
+                    taken.insert(key, knew);
+                    continue;
+                }
                 (KeyStep::Again(last), _) => {
                     log::warn!("{error}");
                     after = after.min(last);

@@ -98,7 +98,8 @@ impl Running {
                 match call {
                     Call::Bind(binding) => batch.bindings.push(binding),
                     Call::Mark(done) => batch.marks.push(done),
-                    Call::Doubt(doubt) => doubts.push(doubt),
+                    Call::Doubt(doubt) => doubts.push(Some(doubt)),
+                    Call::Disowned => doubts.push(None),
                     Call::End => ends = true,
                 }
             }
@@ -110,7 +111,10 @@ impl Running {
                 said = Some(Instant::now());
             }
             for doubt in doubts {
-                self.resolve(doubt)?;
+                match doubt {
+                    Some(doubt) => self.resolve(doubt)?,
+                    None => self.find_out_whose_it_is()?,
+                }
             }
             if ends {
                 return Ok(());
@@ -212,7 +216,7 @@ impl Running {
             Step::Lost => Error::Lost { job, done },
             Step::Gap(found) => Error::Gap { job, found },
             Step::WriteBack(token, found) => match self.write_back(token, found) {
-                Ok(()) => Error::WentBack { job, found, done },
+                Ok(token) => Error::WentBack { job, found, done, token },
                 Err(ended) => return ended,
             },
             Step::Otherwise(found) => Error::Otherwise { job, found },
@@ -222,8 +226,8 @@ impl Running {
         Ended::Failed(error)
     }
 
-    /// Binds again what Redis has lost of the bindings, behind what it has.
-    fn write_back(&mut self, stands: Token, found: At) -> Result<(), Ended<Error>> {
+    /// Binds again what Redis has lost of the bindings, behind what it has; returns the token that it took.
+    fn write_back(&mut self, stands: Token, found: At) -> Result<Token, Ended<Error>> {
         let Running { writer, room } = self;
         let name = writer.job.name().to_owned();
         let number = stands.number.max(writer.token.number);
@@ -259,7 +263,7 @@ impl Running {
                     after.mark.epoch,
                     after.bound.epoch
                 );
-                Ok(())
+                Ok(token)
             }
             Written::Refused(Some(Stands { token: newer, .. })) if newer != token => fenced(newer),
             Written::Refused(_) => Err(Ended::Failed(Error::Otherwise { job: name, found })),
@@ -276,6 +280,12 @@ impl Running {
         // What is bound and was never applied here is none of this job's doing.
         let step = if step == KeyStep::Stands { KeyStep::Beyond } else { step };
         Err(Ended::Failed(writer.error_of(step, &key, known, found).expect("it does not stand")))
+    }
+
+    /// Finds out why a script was refused whose token did not stand: always an error.
+    fn find_out_whose_it_is(&mut self) -> Result<(), Ended<Error>> {
+        self.write(Batch::default())?;
+        Err(Ended::Failed(Error::Disowned { job: self.writer.job.name().to_owned() }))
     }
 
     /// Compares all key marks with what the ledger knows of them.

@@ -21,7 +21,7 @@ impl Reader {
             let nth = self.parts.iter().position(|part| part.name() == range.partition);
             let nth = nth.ok_or_else(|| Error::foreign(&range.partition))?;
             // Between its epoch and the one before, the topic was made anew.
-            if !self.parts[nth].goes_on_at(range.from) {
+            if !self.parts[nth].gone && !self.parts[nth].goes_on_at(range.from) {
                 let topic_id = self.topic_id_of(nth)?;
                 self.parts[nth].begin_again(topic_id, range.from);
                 self.lost.remove(&nth);

@@ -82,8 +82,14 @@ impl Reader {
         }
         self.begin_again();
         // What was bound of a topic that the configuration does not name any more is done now.
-        let topics = &self.topics;
-        self.parts.retain(|part| is_read(topics, part.topic(), &part.partition));
+        let Reader { topics, parts, shared, .. } = self;
+        parts.retain(|part| {
+            let is_read = is_read(topics, part.topic(), &part.partition);
+            if !is_read {
+                shared.forget(&part.partition);
+            }
+            is_read
+        });
         self.publish();
         self.assign()?;
         self.read_on(epoch, feed, news)
