@@ -22,6 +22,7 @@ use tokio::task::AbortHandle;
 use crate::config::Address;
 use crate::health::Health;
 use crate::metrics;
+use crate::retry::{Stop, chain};
 
 /// What Prometheus takes [`metrics::text`] for.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -90,6 +91,69 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.serving.abort();
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("a panic ends the process");
+        }
+    }
+}
+
+/// A server that answers, or will.
+#[derive(Debug)]
+pub enum Serving {
+    /// It answers.
+    Now(Server),
+    /// It answers as soon as another process, which listens there still, has ended.
+    Later(Waiting),
+}
+
+/// A thread that waits for an address to be free, and answers there then.
+#[derive(Debug)]
+pub struct Waiting {
+    stop: Stop,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How often it is tried whether an address is free.
+const RETRIED: Duration = Duration::from_millis(500);
+
+impl Serving {
+    /// Begins to answer at this address, at once or when it is free: a process that is about to be fenced
+    /// may listen there until then.
+    ///
+    /// # Errors
+    ///
+    /// If nobody can listen there whoever else does, or the system has no room for a thread.
+    pub fn start(address: &Address, health: &Health) -> Result<Serving, Error> {
+        match Server::start(address, health.clone()) {
+            Err(Error::Listen { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {}
+            started => return started.map(Serving::Now),
+        }
+        log::warn!(
+            "another process listens on {address}: nothing is answered over HTTP until it ends; \
+             http.listen names another address"
+        );
+        let (stop, address, health) = (Stop::default(), address.clone(), health.clone());
+        let ends = stop.clone();
+        let wait = move || {
+            while !ends.wait(RETRIED) {
+                match Server::start(&address, health.clone()) {
+                    Ok(server) => {
+                        log::info!("answers over HTTP now: address={}", server.address());
+                        ends.wait(Duration::MAX);
+                    }
+                    Err(error) => log::debug!("not yet: error={}", chain(&error)),
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("http-later".to_owned()).spawn(wait);
+        let thread = Some(thread.map_err(Error::Thread)?);
+        Ok(Serving::Later(Waiting { stop, thread }))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.stop.stop();
         if let Some(thread) = self.thread.take() {
             thread.join().expect("a panic ends the process");
         }

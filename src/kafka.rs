@@ -177,6 +177,13 @@ impl Access {
         config.create_with_context(Ear::default()).map_err(Error::of_configuration)
     }
 
+    /// The same, with a property of librdkafka's set, whatever the configuration says.
+    pub fn with(&self, name: &str, value: &str) -> Access {
+        let mut access = self.clone();
+        access.properties.insert(name.to_owned(), value.to_owned().into());
+        access
+    }
+
     fn config(&self, defaults: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", "online-recall");

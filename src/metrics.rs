@@ -148,7 +148,8 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
             new(
                 reg,
                 "dead_letters",
-                "Records that are no events; reason: why, as formats.md lists them",
+                "Records that are no events; reason: too_long, empty, not_utf8, not_json, no_channel, \
+                 bad_channel, no_action, no_user, bad_user, no_article, bad_article or bad_new_article",
             ),
             Reason::ALL.map(|reason| OfReason { reason: reason.name() }),
         ),
@@ -190,7 +191,9 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         hbase_requests: new(
             reg,
             "hbase_requests",
-            "Calls of HBase's Thrift server; call: its name there; outcome: ok or error",
+            "Calls of HBase's Thrift server; call: getVer, getRowsWithColumns, mutateRows, \
+             mutateRowsTs, scannerOpenWithScan, scannerGetList, scannerClose or \
+             getColumnDescriptors; outcome: ok or error",
         ),
         hbase_seconds: add(reg, seconds(), "hbase_seconds", "Seconds that a call of HBase takes"),
         redis_seconds: add(

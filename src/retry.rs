@@ -99,6 +99,9 @@ const FIRST: Duration = Duration::from_millis(50);
 /// The longest wait.
 const LONGEST: Duration = Duration::from_secs(3);
 
+/// A failure that took longer is worth a line, also the first one: who waits for it, waits already.
+const QUICK: Duration = Duration::from_secs(2);
+
 /// How often what goes on failing is logged.
 const LOGGED_EVERY: Duration = Duration::from_secs(60);
 
@@ -121,6 +124,7 @@ pub fn persist<T, E: Faulty>(
         if stop.is_stopped() {
             return Err(Ended::Stopped);
         }
+        let tried = Instant::now();
         let error = match attempt(failures) {
             Ok(done) => {
                 if logged {
@@ -132,7 +136,8 @@ pub fn persist<T, E: Faulty>(
             Err(error) if error.fault() == Fault::Fatal => return Err(Ended::Failed(error)),
             Err(error) => error,
         };
-        logged |= log_failure(peer, failures, || format!("{what}: error={}", chain(&error)));
+        let in_a_row = failures + u32::from(tried.elapsed() > QUICK);
+        logged |= log_failure(peer, in_a_row, || format!("{what}: error={}", chain(&error)));
         if stop.wait(wait) {
             return Err(Ended::Stopped);
         }

@@ -58,7 +58,7 @@ fn what_is_missing_is_said_with_what_makes_it_and_made_so_nothing_is_wrong() {
     };
     let table = |name, families| {
         format!(
-            "mistake: hbase {hbase}: there is no table {name}; online-recall tables create, or in \
+            "mistake: hbase {hbase}: there is no table {name}; online-recall tables create --config job.toml, or in \
              the HBase shell: create '{name}', {families}"
         )
     };

@@ -13,10 +13,11 @@ use online_recall::cli::Cli;
 use online_recall::command;
 use online_recall::config::{Address, Config, Need};
 use online_recall::health::Health;
-use online_recall::http::{Error, Server};
+use online_recall::http::{Error, Server, Serving};
 use online_recall::{http, metrics};
 use serde_json::Value;
 use testing::folder;
+use testing::kafka::wait_for;
 
 fn serve(health: &Health) -> Server {
     let config =
@@ -78,6 +79,25 @@ fn numbers_are_served_as_open_metrics_until_the_server_is_dropped() {
     assert!(TcpStream::connect(address).is_err());
     assert!(http::ask(&there, "/metrics").is_err());
     drop(idle);
+}
+
+#[test]
+fn where_another_process_listens_it_is_answered_when_that_has_ended() {
+    let first = serve(&Health::default());
+    let address = first.address();
+    let there = Address { host: address.ip().to_string(), port: address.port() };
+    let health = Health::default();
+    health.failed("the second one".into());
+    let second = Serving::start(&there, &health).unwrap();
+    assert!(matches!(second, Serving::Later(_)));
+    assert_eq!(ask(address, "/health").0, 200, "the first one answers");
+    drop(first);
+    wait_for("the second one", || {
+        let refused = http::ask(&there, "/health").unwrap_err().to_string();
+        refused.contains("503").then_some(())
+    });
+    drop(second);
+    assert!(TcpStream::connect(address).is_err());
 }
 
 #[test]

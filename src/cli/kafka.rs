@@ -130,9 +130,9 @@ pub struct Produce {
     /// Stop at the first line that is no JSON document; nothing of it or behind it is sent.
     #[arg(long)]
     pub json: bool,
-    /// How messages are packed.
-    #[arg(long, value_name = "KIND", default_value = "none")]
-    pub compression: Compression,
+    /// How messages are packed [default: not, or as `kafka.properties` says].
+    #[arg(long, value_name = "KIND")]
+    pub compression: Option<Compression>,
     /// Send the names of the files in this directory, in their order, in place of lines.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["files", "key_separator", "json"])]
     pub file_names: Option<PathBuf>,

@@ -57,7 +57,9 @@ fn ask(config: &Config) -> Vec<Found> {
     std::thread::scope(|threads| {
         let kafka = threads.spawn(|| kafka::ask(&config.kafka, &config.dead_letters));
         let (redis, hbase) = match &config.outside {
-            Some(config::Outside::Servers { redis, hbase }) => (Some(redis), hbase.as_ref()),
+            Some(config::Outside::Servers { redis, hbase }) => {
+                (Some(redis), hbase.as_ref().filter(|_| config.settings.recall))
+            }
             _ => (None, None),
         };
         let hbase = hbase.map(|hbase| threads.spawn(|| hbase::ask(hbase)));

@@ -118,14 +118,13 @@ pub(super) fn produce(args: &cli::Produce) -> Result<(), super::Error> {
     let (access, _) = reach(&args.brokers)?;
     // A producer makes a topic that is not there, where the servers let it, and says little where
     // nobody answers: so it is asked for first.
-    let ask = access.consumer(GROUP)?;
-    ask.partitions(&args.topic)?;
-    // It takes its time to end, and nobody need wait for that.
-    std::thread::spawn(move || drop(ask));
-    let mut settings = SETTINGS.to_vec();
-    settings.push(("compression.type", args.compression.name()));
+    access.consumer(GROUP)?.partitions(&args.topic)?;
+    let access = match args.compression {
+        Some(compression) => access.with("compression.type", compression.name()),
+        None => access,
+    };
     let delivered = Arc::new(Delivered::default());
-    let producer: BaseProducer<_> = access.producer(&settings, Ear(Arc::clone(&delivered)))?;
+    let producer: BaseProducer<_> = access.producer(&SETTINGS, Ear(Arc::clone(&delivered)))?;
     make_ready(&producer, &args.topic);
     let sending = Sending { producer, delivered, args, lines: 0 };
     let delivered = sending.run()?;
@@ -285,6 +284,12 @@ impl Sending<'_> {
                 Ok(()) => return Ok(true),
                 Err((KafkaError::MessageProduction(Code::QueueFull), _)) if ends() => {
                     return Ok(false);
+                }
+                // Not even an empty queue has room for it.
+                Err((source @ KafkaError::MessageProduction(Code::QueueFull), _))
+                    if self.producer.in_flight_count() == 0 =>
+                {
+                    return Err(Error::Send { line: number, source });
                 }
                 Err((KafkaError::MessageProduction(Code::QueueFull), back)) => {
                     record = back;

@@ -30,7 +30,7 @@ pub(super) fn run(args: &cli::Run) -> Result<String, Error> {
     let config = Config::load(Some(&args.config), &args.set, Need::Everything)?;
     let ending = Ending::listen(Manner::Drain(DRAIN))?;
     let health = Health::default();
-    let _http = http::Server::start(&config.listen, health.clone())?;
+    let _http = http::Serving::start(&config.listen, &health)?;
     metrics::topics(config.kafka.clicks.as_str(), config.kafka.articles.as_str());
     let workers = args.workers.into();
     let work = Work { config: &config, workers, health, ending, records: Arc::default() };

@@ -62,7 +62,8 @@ pub enum Error {
     },
     /// There is no such table.
     #[error(
-        "HBase has no table {table}; `online-recall tables create` makes it, or in the HBase shell: {shell}"
+        "HBase has no table {table}; `online-recall tables create --config job.toml` makes \
+         it, or in the HBase shell: {shell}"
     )]
     NoTable {
         /// The table.

@@ -109,19 +109,21 @@ impl Client {
         Ok(table.kind.families().iter().filter_map(difference).collect())
     }
 
-    /// Makes sure that a table can be worked with: it stands, with its families. Returns in what else it
-    /// is otherwise than it should be.
+    /// Makes sure that a table can be worked with: it stands, with the family that the job reads or writes.
+    /// Returns in what else it is otherwise than it should be.
     ///
     /// # Errors
     ///
-    /// If the table or a family is missing, with the line of the HBase shell that mends it.
+    /// If the table or that family is missing, with the line of the HBase shell that mends it.
     pub fn require(
         &self,
         trying: Trying<'_>,
         table: &Table,
     ) -> Result<Vec<Difference>, Ended<Error>> {
         let differences = self.differences(trying, table)?;
-        match differences.iter().find(|it| matches!(it, Difference::Missing(_))) {
+        let ours = table.kind.family();
+        let is_ours = |it: &&Difference| matches!(it, Difference::Missing(it) if it.name == ours);
+        match differences.iter().find(is_ours) {
             None => Ok(differences),
             Some(missing) => Err(Ended::Failed(Error::NoFamily {
                 table: table.name.clone(),

@@ -138,6 +138,8 @@ impl<O: Outside> Committer<O> {
     ) -> Mark {
         let mut open =
             Open { flights: VecDeque::new(), early: BTreeMap::new(), marks: VecDeque::new() };
+        metrics::cut(self.mark.epoch);
+        metrics::mark(self.mark.epoch, 0);
         if let Err(Ended::Failed(source)) = self.commit_all(&mut open, cuts, shares, told) {
             failure.report(Error::Outside { epoch: self.mark.epoch.next(), source });
         }

@@ -2,9 +2,12 @@
 //! in a row; and two incarnations of it run at once.
 
 use std::collections::BTreeSet;
+use std::net::TcpListener;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use online_recall::config::Address;
+use online_recall::http;
 use rustix::process::Signal;
 use testing::kafka::wait_for;
 use testing::random::Random;
@@ -140,13 +143,25 @@ fn of_two_incarnations_the_older_ends_with_3_also_where_it_wakes_up_late_and_cha
     let site = Site::new(Plan::shared(4), input);
     let mut flow = site.flow(7, false);
 
-    // Both run while there is much to do.
+    // Both run while there is much to do, and are to answer at the same address.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let listen = ["--set", &format!("http.listen={address}")];
     flow.some(300);
-    let mut older = site.start(2);
+    let mut older = site.start_with(2, None, &listen);
     site.wait_for_mark(&mut older, 2);
-    let mut newer = site.start(1);
+    let mut newer = site.start_with(1, None, &listen);
     flow.some(900);
     older.wait().with(3).says("fenced");
+    site.wait_until_done(&mut newer);
+    newer.says("answers over HTTP now");
+    newer.stop();
+    // Also before anything new is read, the mark is told.
+    let mut newer = site.start_with(1, None, &listen);
+    let there = Address { host: address.ip().to_string(), port: address.port() };
+    let mark = format!("online_recall_epoch_mark {}", site.mark());
+    wait_for("the mark", || http::ask(&there, "/metrics").ok()?.contains(&mark).then_some(()));
     site.wait_until_done(&mut newer);
 
     // The older one stands still in the middle of its work until the newer one has done it all.

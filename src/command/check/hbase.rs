@@ -43,7 +43,9 @@ fn look(at: &Server, config: &config::Hbase, tables: &[Table]) -> Result<Vec<Fou
             Ok(all) => found.extend(all.iter().map(|difference| judge(at, table, difference))),
             Err(Ended::Failed(Error::NoTable { table, shell })) => found.push(at.mistake(
                 format!("there is no table {table}"),
-                &format!("online-recall tables create, or in the HBase shell: {shell}"),
+                &format!(
+                    "online-recall tables create --config job.toml, or in the HBase shell: {shell}"
+                ),
             )),
             Err(Ended::Failed(error)) => return Err(error),
             Err(Ended::Stopped) => unreachable!("a command makes one attempt, and is not stopped"),

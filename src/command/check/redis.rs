@@ -8,8 +8,8 @@ use crate::config;
 use crate::redis::{Client, Info};
 use crate::retry::chain;
 
-/// The first version that replicates what a script has done, not the script.
-const OLDEST: (u32, u32) = (5, 0);
+/// The first version that has all commands of the job: ZMSCORE is the newest.
+const OLDEST: (u32, u32) = (6, 2);
 
 /// How far clocks may differ before it is said, in milliseconds.
 const SKEW: i64 = 1000;
@@ -84,8 +84,8 @@ impl Said<'_> {
         let mut mistake = |what: String, todo: &str| found.push(at.mistake(what, todo));
         if parsed(version).is_some_and(|version| version < OLDEST) {
             mistake(
-                format!("version {version} is too old: its replicas would not do what scripts did"),
-                "install version 5.0 or later",
+                format!("version {version} is too old: it lacks commands that the job needs"),
+                "install version 6.2 or later",
             );
         }
         if self.is("role", "slave") {
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn what_may_evict_nothing_of_ours_is_well() {
         assert!(judged(&[("maxmemory_policy", "volatile-lru")], 0, SERVER).is_empty());
-        assert!(judged(&[("redis_version", "5.0.0")], 0, SERVER).is_empty());
+        assert!(judged(&[("redis_version", "6.2.0")], 0, SERVER).is_empty());
         assert!(judged(&[("maxmemory", "2000000")], 0, SERVER).is_empty());
     }
 }

@@ -16,7 +16,7 @@ use crate::command::work::Work;
 use crate::command::{Error, Servers, replay_of, tables};
 use crate::config::Config;
 use crate::health::Health;
-use crate::ledger::{Binding, Found};
+use crate::ledger::{Binding, Found, now};
 use crate::retry::{Ended, Peer, Stop, persist};
 use crate::source::files::{self, Bound};
 use crate::source::{Position, Reached};
@@ -65,11 +65,18 @@ pub(super) fn into_servers(
     Ok(Summary { place, files, begun, mark_before: done.from, mark: done.to })
 }
 
+/// How long after the time up to which all is visible a job counts as running, in milliseconds.
+const FRESH: u64 = 10_000;
+
 /// Refuses where the live job runs: each of both would recall what the other one has not heard of.
 fn refuse_beside_live(config: &Config, servers: &Servers, stop: &Stop) -> Result<(), Error> {
     let name = config.job.as_str();
     let mut job = redis::Job::new(&servers.redis, name)?;
-    match persist(stop, Peer::Redis, "whether the job runs", |_| job.is_running()) {
+    let runs = persist(stop, Peer::Redis, "whether the job runs", |_| {
+        let is_fresh = job.freshness()?.is_some_and(|time| now().saturating_sub(time) < FRESH);
+        Ok::<_, redis::Error>(is_fresh || job.is_running()?)
+    });
+    match runs {
         Ok(false) => Ok(()),
         Ok(true) => Err(Error::Usage(format!(
             "job {name} runs, or has ended less than 10 seconds ago: a replay with `recall` beside it \
