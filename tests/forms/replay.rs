@@ -267,8 +267,9 @@ fn kills_at_random_times_change_nothing_that_is_counted() {
 fn a_redis_that_dies_and_comes_back_is_waited_for() {
     let server = Server::start("redis", &[]);
     let site = Site::counting_on(&server.address(), "away");
-    site.place.write("a.log", clicks(0, 40_000));
-    let line = "replay a.log --epoch-records 50 --config job.toml";
+    // So many epochs that they are not done before Redis dies.
+    site.place.write("a.log", clicks(0, 200_000));
+    let line = "replay a.log --epoch-records 20 --config job.toml";
     let mut command = program::command(site.place.folder(), line.split_ascii_whitespace());
     let shown = format!("{command:?}");
     let mut child = command.spawn().unwrap();
