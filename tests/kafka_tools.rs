@@ -254,7 +254,7 @@ fn a_consumer_ends_cleanly_by_a_signal_or_when_nobody_reads() {
 fn a_producer_whose_servers_stand_still_waits_after_a_signal_and_not_after_a_second_one() {
     let waits = |child: &mut std::process::Child| {
         // Had it not waited, it would be gone by then.
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::thread::park_timeout(std::time::Duration::from_millis(500));
         assert!(child.try_wait().unwrap().is_none(), "it does not wait");
     };
     let proxy = Proxy::start(0);
