@@ -117,7 +117,7 @@ fn a_file_that_was_renamed_packed_or_has_grown_while_it_was_bound_is_read_as_it_
     // Where nothing that is named may be it, it is missed.
     site.replay("b.log", None).refused(1, &["is bound to lines of a.log, which is gone"]);
     assert_eq!(site.ledger()["epoch_mark"], ledger["epoch_mark"]);
-    site.killed("b.log a.1.log.gz", "after-scores:1");
+    site.killed("b.log a.1.log.gz", "before-mark:1");
     let done = site.replay("b.log a.1.log.gz", None).done();
     assert!(done.log.contains("known under another name"), "{done:#?}");
     let files = json!([
