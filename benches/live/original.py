@@ -62,13 +62,14 @@ def recall(pool, given, user, channel, article):
         nearest = sorted(neighbours.items(), key=lambda pair: pair[1], reverse=True)[:10]
         ids = [int(column.partition(b":")[2]) for column, _ in nearest]
         histories = connection.table(given["history_recall"])
-        row, column = f"reco:his:{user}".encode(), f"channel:{channel}".encode()
+        # Among the odd records are users whose names are no text.
+    row, column = f"reco:his:{user}".encode(errors="surrogatepass"), f"channel:{channel}".encode()
         known = {int(one) for cell in histories.cells(row, column) for one in literal_eval(cell.decode())}
         recalled = str([one for one in ids if one not in known]).encode()
         if recalled == b"[]":
             return 2
         mailbox = connection.table(given["cb_recall"])
-        mailbox.put(f"recall:user:{user}".encode(), {f"online:{channel}".encode(): recalled})
+        mailbox.put(f"recall:user:{user}".encode(errors="surrogatepass"), {f"online:{channel}".encode(): recalled})
         histories.put(row, {column: recalled})
         return 4
 
