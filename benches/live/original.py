@@ -63,7 +63,7 @@ def recall(pool, given, user, channel, article):
         ids = [int(column.partition(b":")[2]) for column, _ in nearest]
         histories = connection.table(given["history_recall"])
         # Among the odd records are users whose names are no text.
-    row, column = f"reco:his:{user}".encode(errors="surrogatepass"), f"channel:{channel}".encode()
+        row, column = f"reco:his:{user}".encode(errors="surrogatepass"), f"channel:{channel}".encode()
         known = {int(one) for cell in histories.cells(row, column) for one in literal_eval(cell.decode())}
         recalled = str([one for one in ids if one not in known]).encode()
         if recalled == b"[]":
