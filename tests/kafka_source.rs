@@ -11,6 +11,8 @@
 
 #[path = "kafka_source/faults.rs"]
 mod faults;
+#[path = "kafka_source/gaps.rs"]
+mod gaps;
 #[path = "kafka_source/reading.rs"]
 mod reading;
 
@@ -19,12 +21,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use dataflows::Epoch;
 use online_recall::decode::MAX_RECORD;
 use online_recall::metrics;
-use online_recall::source::kafka::Error;
 use online_recall::source::{Position, Topic};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::producer::Producer;
 use rdkafka::{Offset, TopicPartitionList};
-use reading::{Run, binding, settled, wait_for_lag};
+use reading::{Run, settled, wait_for_lag};
 use testing::kafka::{LONG, SHORT, Topics, wait_for};
 use testing::servers;
 
@@ -113,7 +114,7 @@ fn what_is_bound_is_read_again_exactly_and_then_it_goes_on() {
     let first = run.read(1001);
     run.feed.finish();
     let first = run.finish(first);
-    let bindings: Vec<_> = first.epochs.iter().map(|(e, it)| binding(*e, &it.ranges)).collect();
+    let bindings = first.bindings();
     assert!(bindings.len() >= 11);
 
     // More has come since, and epochs would be others now.
@@ -171,7 +172,7 @@ fn what_a_transaction_has_not_committed_is_not_read() {
     assert_eq!((ranges[0].from, ranges.last().unwrap().to), (0, 7));
 
     // Read again, the range is whole though its end is no record's.
-    let bindings: Vec<_> = read.epochs.iter().map(|(e, it)| binding(*e, &it.ranges)).collect();
+    let bindings = read.bindings();
     let run = Run::start_at(&config, &begun, &bindings, Epoch(0));
     let again = run.read(2);
     run.feed.finish();
@@ -230,228 +231,6 @@ fn a_topic_that_there_is_not_is_an_error_that_names_the_command_which_makes_it()
     let error = settled(&topics, &[]).start().unwrap_err().to_string();
     let command = format!("online-recall topics create {}", topics.clicks);
     assert!(error.contains(&command), "{error}");
-}
-
-#[test]
-fn records_that_are_gone_are_an_error_with_all_offsets_or_passed_over_and_counted() {
-    let topics = topics(1, 1);
-    let producer = topics.producer(&[]);
-    for number in 0..100 {
-        producer.send(&topics.clicks, 0, Some(number.to_string().as_bytes()), None);
-    }
-    producer.flush();
-    // Only what is full is closed.
-    let config = settled(&topics, &["epoch.records=10", "epoch.interval=1h"]);
-    let begun = config.reached();
-    let run = Run::start_at(&config, &begun, &[], Epoch(0));
-    let first = run.read(100);
-    run.feed.finish();
-    let first = run.finish(first);
-    let bindings: Vec<_> = first.epochs.iter().map(|(e, it)| binding(*e, &it.ranges)).collect();
-    topics.delete_records(0, 25);
-    let error = config.open(&begun, &[]).map(drop).unwrap_err();
-    assert!(matches!(error, Error::Gap { wanted: 0, earliest: 25, .. }), "{error:?}");
-    for said in [&*topics.clicks, "partition 0", "offset 0", "is 25", "on_gap"] {
-        assert!(error.to_string().contains(said), "{said}: {error}");
-    }
-
-    let config = settled(&topics, &["epoch.records=10", "kafka.on_gap=skip"]);
-    // Bound epochs are what is left of them; the one in the middle of the gap has half its records.
-    let run = Run::start_at(&config, &begun, &bindings, Epoch(0));
-    let read = run.read(75);
-    run.feed.finish();
-    let read = run.finish(read);
-    let sizes: Vec<_> = read.epochs.values().map(|it| it.records.len()).collect();
-    assert_eq!(sizes, [0, 0, 5, 10, 10, 10, 10, 10, 10, 10]);
-    let counted = format!("gap_records_total{{topic=\"{}\",partition=\"0\"}} 25", topics.clicks);
-    assert!(metrics::text().contains(&counted), "{}", metrics::text());
-    // Where nothing was bound, the next range spans the gap.
-    let run = Run::start_at(&config, &begun, &[], Epoch(0));
-    let read = run.read(75);
-    run.feed.finish();
-    let read = run.finish(read);
-    let range = &read.epochs[&1].ranges[0];
-    // A tick may have closed it before it was full.
-    assert!(range.from == 0 && (26..=35).contains(&range.to), "{range:?}");
-}
-
-#[test]
-fn a_topic_that_was_made_anew_is_told_from_the_one_that_was_read() {
-    let topics = topics(1, 1);
-    let fill = |text: &str, count: i32| {
-        let producer = topics.producer(&[]);
-        for number in 0..count {
-            let value = format!("{text} {number}");
-            producer.send(&topics.clicks, 0, Some(value.as_bytes()), Some(number.into()));
-        }
-        producer.flush();
-    };
-    fill("old", 10);
-    let config = settled(&topics, &[]);
-    let run = Run::start(&config);
-    let read = run.read(10);
-    run.feed.finish();
-    let read = run.finish(read);
-    let reached = read.reached(&config.reached());
-    config.open(&reached, &[]).unwrap();
-
-    topics.make_anew(1);
-    fill("new", 5);
-    let error = config.open(&reached, &[]).map(drop).unwrap_err();
-    assert!(matches!(error, Error::Shrunk { wanted: 10, earliest: 0, end: 5, .. }), "{error:?}");
-    // Bound epochs that end behind the end are not waited for, also where nothing was marked.
-    let bindings: Vec<_> = read.epochs.iter().map(|(e, it)| binding(*e, &it.ranges)).collect();
-    let run = Run::start_at(&config, &config.reached(), &bindings, Epoch(0));
-    let error = run.end().unwrap_err();
-    assert!(
-        matches!(error, Error::Shrunk { wanted: 10, end: 5, .. } | Error::Anew { .. }),
-        "{error:?}"
-    );
-    fill("more", 15);
-    let error = config.open(&reached, &[]).map(drop).unwrap_err();
-    assert!(matches!(error, Error::Anew { wanted: 10, earliest: 0, .. }), "{error:?}");
-    for said in [&*topics.clicks, "partition 0", "offset 10", "earliest offset is 0", "on_gap"] {
-        assert!(error.to_string().contains(said), "{said}: {error}");
-    }
-    // Bound epochs of it are none of the new one's.
-    let run = Run::start_at(&config, &config.reached(), &bindings, Epoch(0));
-    assert!(matches!(run.end().unwrap_err(), Error::Anew { .. }));
-
-    let config = settled(&topics, &["kafka.on_gap=skip"]);
-    let run = Run::start_at(&config, &reached, &[], Epoch(0));
-    let read = run.read(20);
-    run.feed.finish();
-    let values: Vec<_> = run.finish(read).records().map(|it| it.bytes).collect();
-    assert_eq!(values[0], b"new 0", "a new topic is read from its beginning");
-}
-
-#[test]
-fn epochs_that_are_bound_around_a_topic_made_anew_are_read_each_from_its_own() {
-    let topics = topics(1, 1);
-    let fill = |text: &str, count: i32| {
-        let producer = topics.producer(&[]);
-        for number in 0..count {
-            let value = format!("{text} {number}");
-            producer.send(&topics.clicks, 0, Some(value.as_bytes()), Some(number.into()));
-        }
-        producer.flush();
-    };
-    let bindings = |read: &reading::Read| -> Vec<_> {
-        read.epochs.iter().map(|(epoch, found)| binding(*epoch, &found.ranges)).collect()
-    };
-    fill("old", 30);
-    let config = settled(&topics, &["epoch.records=10", "epoch.interval=1h"]);
-    let begun = config.reached();
-    let run = Run::start(&config);
-    let read = run.read(30);
-    run.feed.finish();
-    let old = run.finish(read);
-    let done = old.reached(&begun);
-
-    topics.make_anew(1);
-    fill("new", 20);
-    let skips = settled(&topics, &["epoch.records=10", "epoch.interval=1h", "kafka.on_gap=skip"]);
-    let run = Run::start_at(&skips, &done, &[], Epoch(3));
-    let read = run.read(20);
-    run.feed.finish();
-    let new = run.finish(read);
-    fill("newest", 10);
-
-    // Only the new ones are bound: nothing that is needed is gone.
-    let run = Run::start_at(&config, &done, &bindings(&new), Epoch(3));
-    let read = run.read(30);
-    run.feed.finish();
-    let read = run.finish(read);
-    for (epoch, found) in &new.epochs {
-        assert_eq!(read.epochs[epoch].sorted(), found.sorted(), "{epoch}");
-    }
-    let values: Vec<_> = read.epochs[&6].records.iter().map(|it| it.bytes.clone()).collect();
-    assert_eq!(values.first().unwrap(), b"newest 0");
-
-    // The old ones are bound too, and gone.
-    let marked = reading::Read { epochs: old.epochs.clone().into_iter().take(1).collect() };
-    let all = [&bindings(&old)[1..], &bindings(&new)].concat();
-    let run = Run::start_at(&skips, &marked.reached(&begun), &all, Epoch(1));
-    let read = run.read(30);
-    run.feed.finish();
-    let read = run.finish(read);
-    let sizes: Vec<_> = read.epochs.values().map(|it| it.records.len()).collect();
-    assert_eq!(sizes, [0, 0, 10, 10, 10]);
-    for (epoch, found) in &new.epochs {
-        assert_eq!(read.epochs[epoch].sorted(), found.sorted(), "{epoch}");
-    }
-}
-
-#[test]
-fn a_topic_that_is_made_anew_while_it_is_read_stops_the_job_and_the_next_start() {
-    let topics = topics(1, 1);
-    let send = |count: i32| {
-        let producer = topics.producer(&[]);
-        (0..count).for_each(|_| producer.send(&topics.clicks, 0, Some(b"a"), Some(1)));
-        producer.flush();
-    };
-    send(10);
-    let config = settled(&topics, &[]);
-    // The new one has fewer records, or more, which are the same to the bit: it is another all the same.
-    for count in [3, 50] {
-        let run = Run::start(&config);
-        let before = run.read(1);
-        topics.make_anew(1);
-        send(count);
-        let seen = run.seen();
-        let error = run.end().unwrap_err();
-        let told = matches!(error, Error::Shrunk { .. } | Error::Anew { .. } | Error::Kafka(_));
-        assert!(told, "{error:?}");
-        let reached = before.reached(&config.reached());
-        let error = config.open(&reached, &[]).map(drop).unwrap_err();
-        assert!(matches!(error, Error::Shrunk { .. } | Error::Anew { .. }), "{error:?}");
-        // What was read of the new one before it was known to be another is of no use either.
-        let reached = seen().reached(&config.reached());
-        let error = config.open(&reached, &[]).map(drop).unwrap_err();
-        assert!(matches!(error, Error::Shrunk { .. } | Error::Anew { .. }), "{error:?}");
-    }
-}
-
-#[test]
-fn a_topic_made_anew_with_fewer_partitions_is_an_error_or_passed_over_also_where_it_was_bound() {
-    let topics = topics(3, 1);
-    let send = |text: &str, partitions: i32| {
-        let producer = topics.producer(&[]);
-        for number in 0..30 {
-            let value = format!("{text} {number}");
-            producer.send(&topics.clicks, number % partitions, Some(value.as_bytes()), None);
-        }
-        producer.flush();
-    };
-    send("old", 3);
-    let config = settled(&topics, &["epoch.records=12"]);
-    let begun = config.reached();
-    let run = Run::start_at(&config, &begun, &[], Epoch(0));
-    let first = run.read(30);
-    run.feed.finish();
-    let first = run.finish(first);
-    // The first epoch is done; the others are bound.
-    let bindings: Vec<_> = first.epochs.iter().map(|(e, it)| binding(*e, &it.ranges)).collect();
-    let mut marked = first.clone();
-    marked.epochs.retain(|epoch, _| *epoch == 1);
-    let reached = marked.reached(&begun);
-
-    topics.make_anew(1);
-    send("new", 1);
-    let error = config.open(&reached, &bindings[1..]).map(drop).unwrap_err();
-    assert!(matches!(error, Error::Gone { .. }), "{error:?}");
-    let config = settled(&topics, &["epoch.records=12", "kafka.on_gap=skip"]);
-    let run = Run::start_at(&config, &reached, &bindings[1..], Epoch(1));
-    let read = run.read(30);
-    run.feed.finish();
-    let read = run.finish(read);
-    for binding in &bindings[1..] {
-        let again = &read.epochs[&binding.epoch.0];
-        assert_eq!(again.ranges, binding.ranges);
-        assert!(again.records.is_empty(), "what was bound is gone");
-    }
-    let values: Vec<_> = read.records().map(|it| it.bytes).collect();
-    assert_eq!(values.first().unwrap(), b"new 0");
 }
 
 #[test]
@@ -601,13 +380,18 @@ fn of_a_topic_that_is_not_read_any_more_only_what_was_bound_is_read() {
     let read = run.read(10);
     run.feed.finish();
     let read = run.finish(read);
-    let bindings: Vec<_> = read.epochs.iter().map(|(e, it)| binding(*e, &it.ranges)).collect();
+    let bindings = read.bindings();
 
     fill(&old, "late", 10);
     fill(&new, "new", 5);
     let config = settled(&new, &[]);
     let run = Run::start_at(&config, &config.reached(), &bindings, Epoch(0));
     run.read(15);
+    let lag =
+        |topics: &Topics| format!("lag_records{{topic=\"{}\",partition=\"0\"}}", topics.clicks);
+    wait_for("a look at the new one", || metrics::text().contains(&lag(&new)).then_some(()));
+    // Nobody asks for it any more: it may be deleted.
+    wait_for("the old one to be left", || (!metrics::text().contains(&lag(&old))).then_some(()));
     fill(&new, "new", 5);
     let read = run.read(20);
     run.feed.finish();

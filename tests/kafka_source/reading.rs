@@ -96,6 +96,11 @@ impl Read {
         self.epochs.values().flat_map(|found| found.records.clone())
     }
 
+    /// What the ledger would say of the epochs.
+    pub fn bindings(&self) -> Vec<Binding> {
+        self.epochs.iter().map(|(epoch, found)| binding(*epoch, &found.ranges)).collect()
+    }
+
     /// How far that has come, from there.
     pub fn reached(&self, from: &Reached) -> Reached {
         let mut reached = from.clone();
