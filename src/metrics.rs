@@ -148,8 +148,10 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
             new(
                 reg,
                 "dead_letters",
-                "Records that are no events; reason: too_long, empty, not_utf8, not_json, no_channel, \
-                 bad_channel, no_action, no_user, bad_user, no_article, bad_article or bad_new_article",
+                format!(
+                    "Records that are no events; reason: {}",
+                    Reason::ALL.map(Reason::name).join(", ")
+                ),
             ),
             Reason::ALL.map(|reason| OfReason { reason: reason.name() }),
         ),
@@ -228,7 +230,7 @@ fn add<M: Metric + Clone>(
     registry: &mut Registry,
     metric: M,
     name: &'static str,
-    help: &'static str,
+    help: impl Into<String>,
 ) -> M {
     registry.register(name, help, metric.clone());
     metric
@@ -238,7 +240,7 @@ fn add<M: Metric + Clone>(
 fn new<M: Metric + Clone + Default>(
     registry: &mut Registry,
     name: &'static str,
-    help: &'static str,
+    help: impl Into<String>,
 ) -> M {
     add(registry, M::default(), name, help)
 }

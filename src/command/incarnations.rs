@@ -86,8 +86,8 @@ impl Work<'_> {
         loop {
             self.health.begin();
             let stop = self.ending.begin();
-            let begin = (&mut after_loss, &mut token);
-            let (now, next) = match self.incarnation(servers, begin, records, &stop) {
+            let came = self.incarnation(servers, &mut after_loss, &mut token, records, &stop);
+            let (now, next) = match came {
                 Ok(came) => came,
                 Err(error) if self.ending.signal().is_some() => {
                     return self.unless_ended(Err(error)).map(|()| done.unwrap_or_default());
@@ -118,7 +118,8 @@ impl Work<'_> {
     fn incarnation<R: Records>(
         &self,
         servers: &Servers,
-        (after_loss, token): (&mut bool, &mut Option<Token>),
+        after_loss: &mut bool,
+        token: &mut Option<Token>,
         records: &R,
         stop: &Stop,
     ) -> Result<(Done, Next), Error> {

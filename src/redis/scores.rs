@@ -41,10 +41,10 @@ pub enum Scored {
 /// Prepares a part, so that it can be tried many times: it is applied once. Where the ledger is on the same
 /// server, only while this token stands in it.
 pub fn prepare(job: &str, part: &Part<'_>, token: Option<Token>) -> Command {
-    let (key, mark, ledger) = (part.key, key_mark(job, part.key), JobKeys::of(job).ledger);
+    let mark = key_mark(job, part.key);
     let mut command = match token {
-        Some(_) => Command::run(&SCORE, &[key, &mark, &ledger]),
-        None => Command::run(&SCORE, &[key, &mark]),
+        Some(_) => Command::run(&SCORE, &[part.key, &mark, &JobKeys::of(job).ledger]),
+        None => Command::run(&SCORE, &[part.key, &mark]),
     };
     command.arg(rows::text(token));
     command.arg(if part.adds { "add" } else { "set" });

@@ -160,7 +160,7 @@ fn of_two_incarnations_the_older_ends_with_3_also_where_it_wakes_up_late_and_cha
     // Also before anything new is read, the mark is told.
     let mut newer = site.start_with(1, None, &listen);
     let there = Address { host: address.ip().to_string(), port: address.port() };
-    let mark = format!("online_recall_epoch_mark {}", site.mark());
+    let mark = format!("online_recall_epoch_mark {}\n", site.mark());
     wait_for("the mark", || http::ask(&there, "/metrics").ok()?.contains(&mark).then_some(()));
     site.wait_until_done(&mut newer);
 
