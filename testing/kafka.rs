@@ -41,6 +41,7 @@ pub struct Topics {
     pub clicks: String,
     /// The topic of new articles.
     pub articles: String,
+    replicas: i32,
     settings: Vec<(String, String)>,
 }
 
@@ -59,6 +60,18 @@ impl Topics {
         articles: i32,
         settings: &[(&str, &str)],
     ) -> Topics {
+        Topics::make_on(servers, 1, clicks, articles, settings)
+    }
+
+    /// Makes them on so many brokers.
+    #[track_caller]
+    pub fn make_on(
+        servers: &str,
+        replicas: i32,
+        clicks: i32,
+        articles: i32,
+        settings: &[(&str, &str)],
+    ) -> Topics {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let nth = MADE.fetch_add(1, Ordering::Relaxed);
         let name = |of: &str| format!("{of}-{}-{nth}", std::process::id());
@@ -66,6 +79,7 @@ impl Topics {
             servers: servers.to_owned(),
             clicks: name("clicks"),
             articles: name("articles"),
+            replicas,
             settings: settings.iter().map(|&(name, to)| (name.to_owned(), to.to_owned())).collect(),
         };
         topics.make_topic(&topics.clicks, clicks);
@@ -75,7 +89,7 @@ impl Topics {
 
     #[track_caller]
     fn make_topic(&self, name: &str, partitions: i32) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(self.replicas));
         // Else what is dated in the past is gone within a minute.
         let settings = self.settings.iter().map(|(name, to)| (&**name, &**to));
         topic.config = [("retention.ms", "-1")].into_iter().chain(settings).collect();

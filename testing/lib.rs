@@ -16,7 +16,8 @@
 //! - [`random`]: reproducible random numbers;
 //! - [`servers`]: real servers on loopback;
 //! - [`seeds`]: runs a test for many seeds, and says how to run it again for one;
-//! - [`story`]: log files that grow, are renamed and packed, and the runs that read them.
+//! - [`story`]: log files that grow, are renamed and packed, and the runs that read them;
+//! - [`tls`]: TLS before servers that speak none, and certificates.
 
 #![allow(
     clippy::panic,
@@ -37,6 +38,7 @@ pub mod random;
 pub mod seeds;
 pub mod servers;
 pub mod story;
+pub mod tls;
 
 /// The project's own directory.
 pub fn project() -> PathBuf {

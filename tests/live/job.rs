@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use testing::kafka::wait_for;
@@ -50,16 +50,13 @@ impl std::fmt::Display for Ended {
 }
 
 impl Job {
-    /// Starts it within a folder; `log` is the name of its log there.
-    pub fn start(within: &Path, log: &str, args: &[&str], stop_at: Option<&str>) -> Job {
-        let log = within.join(log);
-        let mut command = program::command(within, ["run", "--config", "job.toml"]);
-        command.args(args).stderr(File::create(&log).unwrap());
-        command.stdout(File::create(within.join("printed")).unwrap());
+    /// Starts it, with its log in this file.
+    pub fn start(mut command: Command, log: &Path, stop_at: Option<&str>) -> Job {
+        command.stderr(File::create(log).unwrap()).stdout(Stdio::null());
         if let Some(stop_at) = stop_at {
             command.env(program::STOP_AT, stop_at);
         }
-        Job { child: command.spawn().unwrap(), log }
+        Job { child: command.spawn().unwrap(), log: log.to_owned() }
     }
 
     /// How it ended, if it has.

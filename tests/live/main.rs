@@ -10,7 +10,7 @@
 //! have the server too. What the job bound is turned into a plan for the oracle, and what it left behind
 //! must be what the oracle says, once and to the byte ([`judge`]). A fault that did not happen fails its
 //! test. Catches whatever is lost, doubled, reordered or stuck around a fault, and bindings that miss or
-//! repeat a record. Not here: several processes, a Cluster of Redis, TLS.
+//! repeat a record. Not here: several processes.
 
 #![allow(
     clippy::panic,
@@ -29,5 +29,6 @@ mod network;
 mod readers;
 mod records;
 mod servers;
+mod settings;
 mod site;
 mod topics;

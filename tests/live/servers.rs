@@ -12,6 +12,7 @@ use testing::servers::Server;
 use super::input::Input;
 use super::judge::Doubts;
 use super::site::{Plan, Servers, Site, pause};
+use super::topics;
 
 /// How long a server is away: some seconds, or a minute. Nothing is judged by it.
 fn away(seconds: u64) {
@@ -103,6 +104,96 @@ fn an_hbase_of_which_a_part_dies_or_stands_still_costs_nothing() {
     });
     site.must_be_right(&mut oracle, &Doubts::Any);
     job.stop();
+}
+
+#[test]
+fn leaders_that_move_from_broker_to_broker_cost_nothing_and_double_nothing() {
+    let mut oracle = Oracle::start();
+    let kafka = Server::start("kafka", &[("BROKERS", "2")]);
+    let both = format!("{},127.0.0.1:{}", kafka.address(), kafka.port() + 4);
+    let mut plan = Plan::on(Servers { kafka: both, ..Servers::shared() }, 4);
+    plan.replicas = 2;
+    let site = Site::new(plan, Input::usual(18, 5000, &mut oracle));
+    let member = site.topics.member("whoever-looks");
+    let led = || topics::led_by(&member, &site.topics.clicks, 2);
+    let mut job = site.start(2);
+    site.meanwhile(18, &mut job, |job| {
+        for end in [Server::stop, Server::kill] {
+            wait_for("leaders that are preferred", || {
+                kafka.tool(&[
+                    "org.apache.kafka.tools.LeaderElectionCommand",
+                    "--bootstrap-server",
+                    &kafka.address(),
+                    "--election-type",
+                    "preferred",
+                    "--all-topic-partitions",
+                ]);
+                (led() > 0).then_some(())
+            });
+            site.wait_for_more(job, 3);
+            end(&kafka, &["broker-2"]);
+            wait_for("another leader", || (led() == 0).then_some(()));
+            site.wait_for_more(job, 3);
+            kafka.restart(&["broker-2"]);
+            site.wait_for_more(job, 3);
+        }
+    });
+    site.must_be_right(&mut oracle, &Doubts::None);
+    job.stop();
+}
+
+#[test]
+fn regions_that_split_and_move_and_a_region_server_that_dies_cost_nothing() {
+    let mut oracle = Oracle::start();
+    let hbase = Server::start("hbase", &[("REGION_SERVERS", "2")]);
+    let servers = Servers { hbase: hbase.address(), ..Servers::shared() };
+    let site = Site::new(Plan::on(servers, 3), Input::usual(19, 6000, &mut oracle));
+    let tables = [("c", "recall:user:"), ("h", "reco:his:")];
+    let mut job = site.start(2);
+    site.meanwhile(19, &mut job, |job| {
+        std::thread::scope(|threads| {
+            for (table, rows) in tables {
+                let table = format!("{}-{table}", site.name);
+                let (first, last) = (format!("{rows}0"), format!("{rows}9"));
+                let hbase = &hbase;
+                threads.spawn(move || {
+                    let splitter = "org.apache.hadoop.hbase.util.RegionSplitter";
+                    let between = ["--firstrow", &first, "--lastrow", &last];
+                    let split = [splitter, "-r", "-o", "2"].into_iter().chain(between);
+                    hbase.tool(&split.chain([&*table, "UniformSplit"]).collect::<Vec<_>>());
+                });
+            }
+        });
+        site.wait_for_more(job, 3);
+        // All regions go to the first region server, then to the other one, which then dies.
+        for nth in [4, 3] {
+            let from = format!("localhost:{}", hbase.port() + nth);
+            let list = hbase.data().join("moved").display().to_string();
+            let mover = "org.apache.hadoop.hbase.util.RegionMover";
+            hbase.tool(&[mover, "-m", "4", "-r", &from, "-o", "unload", "-f", &list, "-n"]);
+            site.wait_for_more(job, 3);
+        }
+        hbase.kill(&["region-2"]);
+        away(1);
+        hbase.restart(&["region-2"]);
+        site.wait_for_more(job, 3);
+    });
+    site.must_be_right(&mut oracle, &Doubts::Any);
+    job.stop();
+    let log = std::fs::read_to_string(hbase.data().join("hbase.log")).unwrap();
+    let succeeded = |what: &str| {
+        let of_it =
+            log.lines().filter(|line| line.contains("state=SUCCESS") && line.contains(what));
+        of_it.count()
+    };
+    for (table, _) in tables {
+        let split = format!("SplitTableRegionProcedure table={}-{table},", site.name);
+        assert_eq!(succeeded(&split), 1, "it has split");
+        let moved = format!("TransitRegionStateProcedure table={}-{table}, ", site.name);
+        let moved = log.lines().filter(|it| it.contains(&moved) && it.contains("REOPEN/MOVE"));
+        assert!(moved.count() >= 2, "both halves have moved");
+    }
+    assert_eq!(succeeded("ServerCrashProcedure localhost"), 1, "one died");
 }
 
 /// Where Redis keeps its data.

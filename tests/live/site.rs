@@ -1,7 +1,8 @@
 //! A site of one test: topics, tables, keys and a job of its own, on servers that it may share.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -36,7 +37,9 @@ pub fn pause(time: Duration) {
 /// Where clients reach servers.
 #[derive(Clone)]
 pub struct Servers {
+    /// Brokers, as `bootstrap.servers` takes them.
     pub kafka: String,
+    /// Addresses, of which several are a Cluster; or a url.
     pub redis: String,
     pub hbase: String,
 }
@@ -62,6 +65,14 @@ pub struct Plan {
     pub told: Servers,
     /// How many partitions the topic of clicks has; that of new articles has two.
     pub partitions: i32,
+    /// On how many brokers each partition stands.
+    pub replicas: i32,
+    /// Further lines of the job's file, with whole keys.
+    pub lines: Vec<String>,
+    /// Whether dead letters go to a topic.
+    pub letters_in_topic: bool,
+    /// The certificate that the program trusts, besides those of the file.
+    pub trusts: Option<PathBuf>,
     /// Settings of the job, as `--set` takes them.
     pub sets: Vec<String>,
     /// The same, where the oracle must know them.
@@ -79,7 +90,17 @@ impl Plan {
         // Many small epochs: more between which something may happen.
         let sets = ["epoch.interval=10ms", "epoch.records=40", "recall.history_age=1h"];
         let sets = sets.map(str::to_owned).into();
-        Plan { told: servers.clone(), servers, partitions, sets, settings: json!({}) }
+        Plan {
+            told: servers.clone(),
+            servers,
+            partitions,
+            replicas: 1,
+            lines: Vec::new(),
+            letters_in_topic: false,
+            trusts: None,
+            sets,
+            settings: json!({}),
+        }
     }
 }
 
@@ -91,9 +112,12 @@ pub struct Site {
     pub input: Input,
     pub settings: Value,
     sets: Vec<String>,
+    /// The topic of dead letters; without one they go to files.
+    pub letters: Option<String>,
+    trusts: Option<PathBuf>,
     folder: TempDir,
     member: BaseConsumer,
-    redis: Mutex<Option<redis::Connection>>,
+    redis: Mutex<Option<Box<dyn redis::ConnectionLike + Send>>>,
     /// How often the job was started.
     starts: AtomicU32,
     /// How many clicks are produced.
@@ -122,20 +146,38 @@ impl Site {
     pub fn without_tables(plan: Plan, input: Input) -> Site {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let nth = NEXT.fetch_add(1, Ordering::Relaxed);
-        let Plan { servers, told, partitions, sets, settings } = plan;
+        let Plan {
+            servers,
+            told,
+            partitions,
+            replicas,
+            mut lines,
+            letters_in_topic,
+            trusts,
+            sets,
+            settings,
+        } = plan;
         let name = format!("live-{}-{nth}", std::process::id());
-        let topics = Topics::make_with(&servers.kafka, partitions, 2, &TOPICS);
+        let topics = Topics::make_on(&servers.kafka, replicas, partitions, 2, &TOPICS);
         let member = topics.member("whoever-looks");
         let folder = testing::folder();
+        let letters = letters_in_topic.then(|| format!("{name}-letters"));
+        lines.extend(letters.iter().map(|topic| format!("dead_letters.topic = '{topic}'")));
         let job = format!(
             "job = '{name}'\n\
-             [kafka]\nclicks = '{}'\narticles = '{}'\n\
-             [kafka.properties]\n'bootstrap.servers' = '{}'\n\
-             [hbase]\nthrift = ['{}']\n\
-             [hbase.tables]\nsimilar = '{name}-s'\ncb_recall = '{name}-c'\nhistory_recall = '{name}-h'\n\
-             [redis]\nurl = 'redis://{}/10'\nhot = '{name}:{{channel}}:hot'\nnew = '{name}:{{channel}}:new'\n\
-             [http]\nlisten = '127.0.0.1:0'\n",
-            topics.clicks, topics.articles, told.kafka, told.hbase, told.redis
+             kafka.clicks = '{}'\nkafka.articles = '{}'\n\
+             kafka.properties.'bootstrap.servers' = '{}'\n\
+             hbase.thrift = ['{}']\n\
+             hbase.tables = {{ similar = '{name}-s', cb_recall = '{name}-c', history_recall = '{name}-h' }}\n\
+             redis.url = {}\n\
+             redis.hot = '{name}:{{channel}}:hot'\nredis.new = '{name}:{{channel}}:new'\n\
+             http.listen = '127.0.0.1:0'\n{}\n",
+            topics.clicks,
+            topics.articles,
+            told.kafka,
+            told.hbase,
+            redis_url(&told.redis),
+            lines.join("\n"),
         );
         fs::write(folder.path().join("job.toml"), job).unwrap();
         fs::write(folder.path().join("similar.tsv"), &input.similar).unwrap();
@@ -147,6 +189,8 @@ impl Site {
             input,
             settings,
             sets,
+            letters,
+            trusts,
             folder,
             member,
             redis: Mutex::default(),
@@ -171,7 +215,9 @@ impl Site {
     /// Runs a command of the program where the job runs.
     #[track_caller]
     pub fn run(&self, line: &str) -> Outcome {
-        program::run_line(self.folder(), line)
+        let mut command = program::command(self.folder(), line.split_ascii_whitespace());
+        self.trust(&mut command);
+        program::end(command)
     }
 
     /// Starts the job.
@@ -186,7 +232,16 @@ impl Site {
         let mut args = vec!["-w", &workers];
         args.extend(self.sets.iter().flat_map(|set| ["--set", set]));
         args.extend(more);
-        Job::start(self.folder(), &format!("log-{nth}"), &args, stop_at)
+        let mut command = program::command(self.folder(), ["run", "--config", "job.toml"]);
+        command.args(args);
+        self.trust(&mut command);
+        Job::start(command, &self.folder().join(format!("log-{nth}")), stop_at)
+    }
+
+    fn trust(&self, command: &mut Command) {
+        if let Some(certificate) = &self.trusts {
+            command.env("SSL_CERT_FILE", certificate);
+        }
     }
 
     /// Produces the input, some at a time.
@@ -260,7 +315,13 @@ impl Site {
     /// The epochs that the ledger binds.
     #[track_caller]
     pub fn bindings(&self) -> Vec<Binding> {
-        self.ledger().bindings.into_values().collect()
+        self.bindings_of(&self.name)
+    }
+
+    /// The epochs that another job's ledger binds.
+    #[track_caller]
+    pub fn bindings_of(&self, job: &str) -> Vec<Binding> {
+        self.ledger_of(job).bindings.into_values().collect()
     }
 
     /// The last epochs that were applied to score keys, as the key marks say.
@@ -320,12 +381,9 @@ impl Site {
     pub fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Option<T> {
         let mut kept = self.redis.lock().unwrap();
         if kept.is_none() {
-            let client = redis::Client::open(format!("redis://{}/10", self.servers.redis)).unwrap();
-            *kept = client.get_connection_with_timeout(Duration::from_secs(2)).ok();
-            let wait = Some(Duration::from_secs(5));
-            kept.as_mut()?.set_read_timeout(wait).unwrap();
+            *kept = connect(&self.servers.redis);
         }
-        let answer = command.query(kept.as_mut()?).ok();
+        let answer = command.query(&mut **kept.as_mut()?).ok();
         if answer.is_none() {
             *kept = None;
         }
@@ -335,8 +393,13 @@ impl Site {
     /// The whole ledger.
     #[track_caller]
     pub fn ledger(&self) -> Rows {
+        self.ledger_of(&self.name)
+    }
+
+    #[track_caller]
+    fn ledger_of(&self, job: &str) -> Rows {
         let redis = redis_of(&self.folder().join("job.toml"), &self.servers.redis);
-        let mut job = online_recall::redis::Job::new(&redis, &self.name).unwrap();
+        let mut job = online_recall::redis::Job::new(&redis, job).unwrap();
         job.read().unwrap().expect("there is a ledger")
     }
 
@@ -367,8 +430,34 @@ pub struct Progress {
     pub is_done: bool,
 }
 
-fn redis_of(job: &Path, address: &str) -> config::Redis {
-    let sets = [format!("redis.url=redis://{address}/10")];
+/// What stands for the key `redis.url`.
+fn redis_url(redis: &str) -> String {
+    if redis.contains("://") {
+        format!("'{redis}'")
+    } else if redis.contains(',') {
+        let urls: Vec<_> = redis.split(',').map(|node| format!("'redis://{node}'")).collect();
+        format!("[{}]", urls.join(", "))
+    } else {
+        format!("'redis://{redis}/10'")
+    }
+}
+
+fn connect(redis: &str) -> Option<Box<dyn redis::ConnectionLike + Send>> {
+    let wait = Some(Duration::from_secs(5));
+    if redis.contains(',') {
+        let nodes = redis.split(',').map(|node| format!("redis://{node}"));
+        let cluster = redis::cluster::ClusterClient::new(nodes).unwrap().get_connection().ok()?;
+        cluster.set_read_timeout(wait).unwrap();
+        return Some(Box::new(cluster));
+    }
+    let client = redis::Client::open(format!("redis://{redis}/10")).unwrap();
+    let connection = client.get_connection_with_timeout(Duration::from_secs(2)).ok()?;
+    connection.set_read_timeout(wait).unwrap();
+    Some(Box::new(connection))
+}
+
+fn redis_of(job: &Path, redis: &str) -> config::Redis {
+    let sets = [format!("redis.url={}", redis_url(redis))];
     let config = Config::load(Some(job), &sets, Need::Outside).unwrap();
     match config.outside.unwrap() {
         Outside::Servers { redis, .. } => redis,

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use online_recall::text;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::{Offset, TopicPartitionList};
 use testing::kafka::{LONG, Topics};
 
@@ -40,6 +42,13 @@ pub fn partitions(member: &BaseConsumer, topic: &str) -> i32 {
     i32::try_from(metadata.topics()[0].partitions().len()).unwrap()
 }
 
+/// How many partitions of a topic this broker leads.
+pub fn led_by(member: &BaseConsumer, topic: &str, broker: i32) -> usize {
+    let metadata = member.fetch_metadata(Some(topic), LONG).unwrap();
+    let led = |partition: &&MetadataPartition| partition.leader() == broker;
+    metadata.topics()[0].partitions().iter().filter(led).count()
+}
+
 /// Where every partition of a topic begins and ends.
 fn bounds(member: &BaseConsumer, topic: &str) -> Vec<(u64, u64)> {
     let bounds = |partition| {
@@ -58,23 +67,51 @@ pub fn ends(member: &BaseConsumer, topic: &str) -> Vec<u64> {
 pub fn records(topics: &Topics, topic: &str) -> Vec<Left> {
     let member = topics.member("whoever-looks");
     let bounds = bounds(&member, topic);
-    let mut list = TopicPartitionList::new();
-    for partition in (0..).take(bounds.len()) {
-        list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
-    }
-    member.assign(&list).unwrap();
     let none = |(first, _): &(u64, u64)| Left { first: *first, records: Vec::new() };
     let mut all: Vec<Left> = bounds.iter().map(none).collect();
-    let wanted: u64 = bounds.iter().map(|(first, end)| end - first).sum();
-    for _ in 0..wanted {
-        let message = member.poll(LONG).expect("records come").unwrap();
+    each_message(&member, topic, &bounds, |message| {
         let left = &mut all[usize::try_from(message.partition()).unwrap()];
         assert_eq!(u64::try_from(message.offset()).unwrap(), left.end(), "one is missing");
         left.records.push(Record {
             timestamp: message.timestamp().to_millis().expect("each has a timestamp"),
             bytes: message.payload().unwrap_or_default().to_vec(),
         });
+    });
+    all
+}
+
+/// The letters of a topic of dead letters, as the lines that they would be in a file.
+pub fn letters(topics: &Topics, topic: &str) -> Vec<String> {
+    let member = topics.member("whoever-looks");
+    let bounds = bounds(&member, topic);
+    let mut all = Vec::new();
+    each_message(&member, topic, &bounds, |message| {
+        let mut line = message.key().expect("its place").to_vec();
+        let header = message.headers().unwrap().iter().find(|header| header.key == "reason");
+        line.push(b'\t');
+        line.extend(header.unwrap().value.unwrap());
+        line.push(b'\t');
+        text::escape(message.payload().unwrap_or_default(), &mut line);
+        all.push(String::from_utf8(line).unwrap());
+    });
+    all
+}
+
+/// Reads all messages of a topic.
+fn each_message(
+    member: &BaseConsumer,
+    topic: &str,
+    bounds: &[(u64, u64)],
+    mut take: impl FnMut(BorrowedMessage<'_>),
+) {
+    let mut list = TopicPartitionList::new();
+    for partition in (0..).take(bounds.len()) {
+        list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+    }
+    member.assign(&list).unwrap();
+    let wanted: u64 = bounds.iter().map(|(first, end)| end - first).sum();
+    for _ in 0..wanted {
+        take(member.poll(LONG).expect("records come").unwrap());
     }
     assert!(member.poll(Duration::ZERO).is_none(), "nobody produces any more");
-    all
 }

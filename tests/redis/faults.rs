@@ -9,6 +9,7 @@ use dataflows::Epoch;
 use online_recall::ledger::{Error, Opened, Then};
 use online_recall::outside::Told;
 use testing::servers::Server;
+use testing::tls::Certified;
 
 use crate::site::{Counted, Live, Site, ask, client, count, hot, refusals, until};
 
@@ -440,14 +441,7 @@ fn a_password_lets_in_and_a_wrong_one_is_said_at_once() {
 fn tls_is_spoken_with_whom_it_may_be() {
     let (server, url) = alone();
     let place = testing::folder();
-    let (key, certificate) = (place.path().join("key"), place.path().join("certificate"));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=redis"])
-        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
-        .args([&key, Path::new("-out"), &certificate])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
+    let Certified { certificate, key } = Certified::make(place.path());
     let mut redis = client(&url);
     for (name, value) in
         [("cert-file", &certificate), ("key-file", &key), ("ca-cert-file", &certificate)]
