@@ -22,7 +22,7 @@ mod tests;
 mod text;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dataflows::Settings;
@@ -89,6 +89,8 @@ pub struct Kafka {
     /// how the job reads (`auto.offset.reset` and the like), and `bootstrap.servers` where [`Need`]
     /// asked for Kafka.
     pub properties: BTreeMap<String, Text>,
+    /// The file that says so, for the commands that errors give; none where all is from `--set`.
+    pub file: Option<PathBuf>,
 }
 
 /// Where a job without a ledger begins.

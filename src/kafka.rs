@@ -89,12 +89,22 @@ impl fmt::Display for Partition {
 #[derive(Clone)]
 pub struct Access {
     properties: BTreeMap<String, Text>,
+    /// The options by which a command reaches it likewise.
+    options: String,
 }
 
 impl Access {
     /// As a job's configuration has it.
     pub fn of(config: &config::Kafka) -> Access {
-        Access { properties: config.properties.clone() }
+        let properties = config.properties.clone();
+        let servers = properties.get("bootstrap.servers").map_or("", Text::shown);
+        let options = match &config.file {
+            Some(file) if properties.keys().any(|name| is_of_security(name)) => {
+                format!("--config {}", file.display())
+            }
+            _ => format!("--bootstrap-server {servers}"),
+        };
+        Access { properties, options }
     }
 
     /// As a command line has it: the servers, and a file of properties by the names that Kafka's own
@@ -104,12 +114,21 @@ impl Access {
     ///
     /// If the file cannot be read, or says something that is not understood.
     pub fn to(servers: &str, command_config: Option<&Path>) -> Result<Access, Error> {
+        let mut options = format!("--bootstrap-server {servers}");
         let mut properties = match command_config {
-            Some(path) => java::read(path)?,
+            Some(path) => {
+                options += &format!(" --command-config {}", path.display());
+                java::read(path)?
+            }
             None => BTreeMap::new(),
         };
         properties.insert("bootstrap.servers".to_owned(), Text::from(servers.to_owned()));
-        Ok(Access { properties })
+        Ok(Access { properties, options })
+    }
+
+    /// The options by which a command of this program reaches the same cluster, for errors that name one.
+    pub fn options(&self) -> &str {
+        &self.options
     }
 
     /// The servers, as they may be shown.
@@ -148,7 +167,8 @@ impl Access {
         let heard = Arc::new(Heard::default());
         let client = config.create_with_context(Ear(Arc::clone(&heard)));
         let client = client.map_err(Error::of_configuration)?;
-        Ok(Consumer { client: Some(client), heard, servers: self.servers().to_owned() })
+        let (servers, options) = (self.servers().to_owned(), self.options.clone());
+        Ok(Consumer { client: Some(client), heard, servers, options })
     }
 
     /// Makes a producer: idempotent, and with the partitions that a producer in Java takes for the same
@@ -197,6 +217,11 @@ impl Access {
     }
 }
 
+/// Whether a property decides who may connect and how.
+fn is_of_security(name: &str) -> bool {
+    ["security.", "sasl.", "ssl."].iter().any(|of| name.starts_with(of))
+}
+
 /// A consumer, without a group's assignment: it reads what it is told to.
 ///
 /// When it is dropped, its client ends on a thread of its own, so that a client that does not end holds
@@ -205,6 +230,7 @@ pub struct Consumer {
     client: Option<BaseConsumer<Ear>>,
     heard: Arc<Heard>,
     servers: String,
+    options: String,
 }
 
 impl Consumer {

@@ -112,7 +112,7 @@ fn a_configuration_names_servers_and_topics() {
 fn wrong_usage_of_the_tools_ends_with_2_and_a_broker_that_is_away_with_1() {
     let place = Place::empty();
     place.write("bad.properties", "security.protocol=SSL\nssl.truststore.location=/ca.jks\n");
-    place.write("odd.properties", "max.poll.records=5\n");
+    place.write("odd.properties", "sasl.kerberos.service.name=kafka\n");
     for (line, said) in [
         ("topics", "Usage"),
         ("topics list", "--bootstrap-server"),
@@ -136,7 +136,7 @@ fn wrong_usage_of_the_tools_ends_with_2_and_a_broker_that_is_away_with_1() {
         ),
         (
             "consume t --bootstrap-server 127.0.0.1:1 --command-config odd.properties",
-            "max.poll.records",
+            "sasl.kerberos.service.name",
         ),
         ("consume t --bootstrap-server 127.0.0.1:1 --command-config gone", "gone"),
     ] {
@@ -428,7 +428,7 @@ fn a_file_of_properties_as_kafkas_tools_take_it_opens_a_broker_with_tls_and_a_pa
             "# as for kafka-topics.sh\nsecurity.protocol=SASL_SSL\nsasl.mechanism=SCRAM-SHA-256\n\
              sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \\\n  \
              username=\"alice\" password=\"{password}\";\n\
-             ssl.truststore.type=PEM\nssl.truststore.location={}\n",
+             ssl.truststore.type=PEM\nssl.truststore.location={}\nrequest.timeout.ms=20000\n",
             authority.display()
         )
     };
@@ -443,6 +443,9 @@ fn a_file_of_properties_as_kafkas_tools_take_it_opens_a_broker_with_tls_and_a_pa
     let refused = place.run(&format!("consume t --max 1 {tls} bad.properties"));
     let refused = refused.refused(1, &["uthentication"]);
     assert!(!refused.log.contains("guess"), "{refused:#?}");
+    // The command that mends it is one that works as it stands.
+    let missing = place.run(&format!("consume gone --max 1 {tls} good.properties"));
+    missing.refused(1, &[&format!("topics create gone --partitions 4 {tls} good.properties")]);
     // Kafka's own tools read the same file.
     let servers = format!("127.0.0.1:{}", broker.port() + 2);
     let path = place.path("good.properties");

@@ -60,6 +60,11 @@ impl Reader {
         Reader { raw, mistakes, warnings: Vec::new() }
     }
 
+    /// The file.
+    pub fn file(&self) -> Option<&Path> {
+        self.raw.path.as_ref().map(|path| path.as_path())
+    }
+
     /// What was found on the way.
     pub fn findings(self) -> (Vec<Mistake>, Vec<Warning>) {
         (self.mistakes, self.warnings)

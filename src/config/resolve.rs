@@ -1,6 +1,7 @@
 //! From what was written to what is meant.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use dataflows::{Order, Settings, Weights};
@@ -141,6 +142,7 @@ fn kafka(keys: &mut Reader, job: &Text, needed: bool) -> Kafka {
         on_gap: on_gap.unwrap_or(OnGap::Stop),
         group: properties.remove("group.id").unwrap_or_else(|| job.clone()),
         properties,
+        file: keys.file().map(Path::to_owned),
     }
 }
 

@@ -49,8 +49,8 @@ impl Consumer {
                 Ok(numbers.into_iter().map(named).collect())
             }
             None | Some((_, Some(Code::UnknownTopicOrPartition | Code::UnknownTopic))) => {
-                let (topic, servers) = (topic.to_owned(), self.servers.clone());
-                Err(Error::NoTopic { topic, servers })
+                let (servers, options) = (self.servers.clone(), self.options.clone());
+                Err(Error::NoTopic { topic: topic.to_owned(), servers, options })
             }
             Some((_, Some(code))) => Err(self.failed(attempt, KafkaError::MetadataFetch(code))),
         }

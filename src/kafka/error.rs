@@ -33,13 +33,15 @@ pub enum Error {
     /// There is no such topic.
     #[error(
         "kafka at {servers} has no topic {topic}; make it: online-recall topics create {topic} \
-         --partitions 4 --bootstrap-server {servers}"
+         --partitions 4 {options}"
     )]
     NoTopic {
         /// The topic.
         topic: String,
         /// Where it was looked for.
         servers: String,
+        /// The options by which a command reaches them.
+        options: String,
     },
     /// Nobody answers, or nobody who can.
     #[error("cannot {attempt} at {servers}: {code}{}", because(reason.as_deref()))]
@@ -75,7 +77,7 @@ pub enum Unreadable {
     /// It is no file of properties.
     #[error("{0}")]
     Syntax(String),
-    /// It sets what is not understood here.
+    /// It asks for a kind of security that is not understood here.
     #[error("the property {0} is not supported")]
     Unknown(String),
     /// A property has a value that is not understood here.

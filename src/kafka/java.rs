@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use super::{Error, Unreadable};
+use super::{Error, Unreadable, is_of_security};
 use crate::config::Text;
 
 /// What has the same name and meaning in librdkafka.
@@ -40,7 +40,8 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Text>, Error> {
     translate(properties.into_iter().collect()).map_err(failed)
 }
 
-/// Translates properties; what is not understood is refused, for what they say would not hold.
+/// Translates properties. What asks for a kind of security that is not understood is refused; anything
+/// else is passed over and said, as Kafka's own tools do: one file often serves many clients.
 fn translate(mut java: BTreeMap<String, String>) -> Result<BTreeMap<String, Text>, Unreadable> {
     let mut properties = BTreeMap::new();
     let mut set = |name: &str, value: String| {
@@ -68,27 +69,47 @@ fn translate(mut java: BTreeMap<String, String>) -> Result<BTreeMap<String, Text
     }
     let kind = java.remove("ssl.truststore.type");
     if let Some(path) = java.remove("ssl.truststore.location") {
-        must_be_pem("ssl.truststore.type", kind.as_deref())?;
+        if kind.as_deref() != Some("PEM") {
+            let (name, allowed) = ("ssl.truststore.type", TRUSTED);
+            return Err(Unreadable::Value { name, allowed });
+        }
         set("ssl.ca.location", path);
     }
     let kind = java.remove("ssl.keystore.type");
     if let Some(path) = java.remove("ssl.keystore.location") {
-        must_be_pem("ssl.keystore.type", kind.as_deref())?;
-        // The one file holds both.
-        set("ssl.certificate.location", path.clone());
-        set("ssl.key.location", path);
+        match kind.as_deref() {
+            // The one file holds both.
+            Some("PEM") => {
+                set("ssl.certificate.location", path.clone());
+                set("ssl.key.location", path);
+            }
+            Some("PKCS12") => {
+                set("ssl.keystore.location", path);
+                if let Some(password) = java.remove("ssl.keystore.password") {
+                    set("ssl.keystore.password", password);
+                }
+            }
+            _ => {
+                let (name, allowed) = ("ssl.keystore.type", KEYS);
+                return Err(Unreadable::Value { name, allowed });
+            }
+        }
     }
-    match java.into_keys().next() {
-        Some(name) => Err(Unreadable::Unknown(name)),
-        None => Ok(properties),
+    for name in java.into_keys() {
+        if is_of_security(&name) {
+            return Err(Unreadable::Unknown(name));
+        }
+        // Servers come from the command line.
+        if name != "bootstrap.servers" {
+            log::warn!("a property is passed over: property={name}");
+        }
     }
+    Ok(properties)
 }
 
-fn must_be_pem(name: &'static str, kind: Option<&str>) -> Result<(), Unreadable> {
-    let allowed =
-        "PEM: librdkafka reads no store of Java's; `keytool` and `openssl` turn one into PEM";
-    if kind == Some("PEM") { Ok(()) } else { Err(Unreadable::Value { name, allowed }) }
-}
+const KEYS: &str = "PEM or PKCS12; of another store: keytool -importkeystore -srckeystore STORE \
+                    -destkeystore STORE.p12 -deststoretype PKCS12";
+const TRUSTED: &str = "PEM; of a store of Java's: keytool -list -rfc -keystore STORE > STORE.pem";
 
 /// Takes user and password out of a login as Java's login modules are configured.
 fn credentials(login: &str) -> Option<(String, String)> {
@@ -153,10 +174,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused_by_its_name() {
+    fn security_that_is_not_understood_is_refused_by_its_name() {
         for (properties, named) in [
-            (&[("max.poll.records", "5")][..], "max.poll.records"),
-            (&[("ssl.truststore.location", "/ca.jks")], "ssl.truststore.type"),
+            (&[("ssl.truststore.location", "/ca.jks")][..], "ssl.truststore.type"),
+            (&[("sasl.oauthbearer.scope", "x")], "sasl.oauthbearer.scope"),
             (&[("ssl.truststore.password", "x")], "ssl.truststore.password"),
             (
                 &[("ssl.keystore.location", "/me.jks"), ("ssl.keystore.type", "JKS")],
@@ -174,6 +195,20 @@ mod tests {
             let error = translated(properties).unwrap_err();
             assert!(error.contains(named), "{named}: {error}");
         }
+    }
+
+    #[test]
+    fn what_other_clients_are_told_is_passed_over_and_a_store_of_keys_is_taken_as_it_is() {
+        let found = translated(&[
+            ("bootstrap.servers", "h:9092"),
+            ("max.poll.records", "5"),
+            ("acks", "all"),
+            ("ssl.keystore.type", "PKCS12"),
+            ("ssl.keystore.location", "/me.p12"),
+            ("ssl.keystore.password", "x"),
+        ]);
+        let expected = [("ssl.keystore.location", "/me.p12"), ("ssl.keystore.password", "x")];
+        assert_eq!(found, Ok(expected.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec()));
     }
 
     #[test]

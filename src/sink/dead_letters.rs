@@ -83,11 +83,13 @@ pub enum Error {
     /// The topic is not there.
     #[error(
         "there is no topic {topic} for dead letters; make it: online-recall topics create {topic} \
-         --config job.toml"
+         --partitions 4 {options}"
     )]
     NoTopic {
         /// The topic.
         topic: String,
+        /// The options by which a command reaches the brokers.
+        options: String,
     },
     /// Kafka's client cannot be made.
     #[error(transparent)]

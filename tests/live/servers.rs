@@ -159,7 +159,7 @@ fn regions_that_split_and_move_and_a_region_server_that_dies_cost_nothing() {
                 threads.spawn(move || {
                     let splitter = "org.apache.hadoop.hbase.util.RegionSplitter";
                     let between = ["--firstrow", &first, "--lastrow", &last];
-                    let split = [splitter, "-r", "-o", "2"].into_iter().chain(between);
+                    let split = [splitter, "-r", "-o", "2", "--risky"].into_iter().chain(between);
                     hbase.tool(&split.chain([&*table, "UniformSplit"]).collect::<Vec<_>>());
                 });
             }

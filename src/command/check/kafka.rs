@@ -35,7 +35,7 @@ pub(super) fn ask(config: &config::Kafka, letters: &config::DeadLetters) -> Vec<
     needed
         .map(|name| {
             let name = name.as_str().to_owned();
-            Topic { leaders: topics.get(&name).cloned(), name }.judge(access.servers())
+            Topic { leaders: topics.get(&name).cloned(), name }.judge(&at, access.options())
         })
         .collect()
 }
@@ -51,15 +51,12 @@ pub(super) struct Topic {
 
 impl Topic {
     /// Says what is good about it, what is not, and what is to be done.
-    pub fn judge(&self, servers: &str) -> Found {
-        let at = Server::Kafka(servers.to_owned());
+    pub fn judge(&self, at: &Server, options: &str) -> Found {
         let name = &self.name;
         match &self.leaders {
             None => at.mistake(
                 format!("there is no topic {name}"),
-                &format!(
-                    "online-recall topics create {name} --partitions 4 --bootstrap-server {servers}"
-                ),
+                &format!("online-recall topics create {name} --partitions 4 {options}"),
             ),
             Some(leaders) => {
                 let led = leaders.iter().filter(|leader| **leader >= 0).count();
@@ -89,7 +86,9 @@ mod tests {
     fn a_topic_is_well_misses_leaders_or_is_missing_with_the_command_that_makes_it() {
         let judged = |leaders: Option<&[i32]>| {
             let leaders = leaders.map(<[i32]>::to_vec);
-            Topic { name: "click-trace".into(), leaders }.judge("h:9092").to_string()
+            Topic { name: "click-trace".into(), leaders }
+                .judge(&Server::Kafka("h:9092".to_owned()), "--config job.toml")
+                .to_string()
         };
         assert_eq!(judged(Some(&[1])), "kafka h:9092: topic click-trace has 1 partition");
         assert_eq!(
@@ -100,7 +99,7 @@ mod tests {
         assert_eq!(
             judged(None),
             "mistake: kafka h:9092: there is no topic click-trace; online-recall topics create \
-             click-trace --partitions 4 --bootstrap-server h:9092"
+             click-trace --partitions 4 --config job.toml"
         );
     }
 }

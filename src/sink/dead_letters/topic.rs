@@ -204,7 +204,10 @@ fn connect(
             RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownTopicOrPartition
             | RDKafkaErrorCode::UnknownPartition,
-        ) => Err(Error::NoTopic { topic: topic.to_owned() }),
+        ) => {
+            let options = access.options().to_owned();
+            Err(Error::NoTopic { topic: topic.to_owned(), options })
+        }
         Some(code) => Err(failed(KafkaError::MetadataFetch(code))),
     }
 }
