@@ -41,10 +41,11 @@ def main():
             try:
                 click = json.loads(record.value)
                 is_hit = click["param"]["action"] in HITS and click["param"]["articleId"].isdecimal()
+                channel, article, user = click["channelId"], click["param"]["articleId"], click["param"]["userId"]
+                f"{channel} {article} {user}".encode()
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # one in a thousand is odd
                 continue
             if is_hit:
-                channel, article, user = click["channelId"], click["param"]["articleId"], click["param"]["userId"]
                 scores.zincrby(f"ch:{channel}:hot", 1, article)
                 calls += recall(pool, given, str(user), channel, article)
                 hits += 1
@@ -62,14 +63,13 @@ def recall(pool, given, user, channel, article):
         nearest = sorted(neighbours.items(), key=lambda pair: pair[1], reverse=True)[:10]
         ids = [int(column.partition(b":")[2]) for column, _ in nearest]
         histories = connection.table(given["history_recall"])
-        # Among the odd records are users whose names are no text.
-        row, column = f"reco:his:{user}".encode(errors="surrogatepass"), f"channel:{channel}".encode()
+        row, column = f"reco:his:{user}".encode(), f"channel:{channel}".encode()
         known = {int(one) for cell in histories.cells(row, column) for one in literal_eval(cell.decode())}
         recalled = str([one for one in ids if one not in known]).encode()
         if recalled == b"[]":
             return 2
         mailbox = connection.table(given["cb_recall"])
-        mailbox.put(f"recall:user:{user}".encode(errors="surrogatepass"), {f"online:{channel}".encode(): recalled})
+        mailbox.put(f"recall:user:{user}".encode(), {f"online:{channel}".encode(): recalled})
         histories.put(row, {column: recalled})
         return 4
 
