@@ -21,7 +21,7 @@ use dataflows::{Article, Ask, Epoch, History, Recall, Settings};
 use online_recall::health::Health;
 use online_recall::job::{Job, Rooms, Standing};
 use online_recall::ledger::{Binding, Dates};
-use online_recall::outside::{Done, Outside, Told};
+use online_recall::outside::{Done, Effects, Outside, Told};
 use online_recall::retry::Stop;
 use online_recall::sink::{DeadLetter, Failed, Scores};
 use online_recall::source::Feed;
@@ -123,11 +123,7 @@ impl Counting {
     }
 }
 
-impl Outside for Counting {
-    fn bind(&mut self, binding: &Arc<Binding>) {
-        self.count(Told::Bound(binding.epoch), |_| ());
-    }
-
+impl Effects for Counting {
     fn scores(&mut self, binding: &Arc<Binding>, scores: Scores) {
         self.count(Told::Scored(binding.epoch, Vec::new()), |figures| {
             for increment in &scores.hot {
@@ -144,6 +140,12 @@ impl Outside for Counting {
                 figures.recalled_sum = sum.fold(figures.recalled_sum, u64::wrapping_add);
             }
         });
+    }
+}
+
+impl Outside for Counting {
+    fn bind(&mut self, binding: &Arc<Binding>) {
+        self.count(Told::Bound(binding.epoch), |_| ());
     }
 
     fn dead_letters(&mut self, binding: &Arc<Binding>, _: Vec<DeadLetter>) {

@@ -36,4 +36,5 @@ pub use model::{
     Action, Article, Ask, Cell, Channel, History, Hit, HotIncrement, Neighbours, NewArticle, Order,
     Place, Recall, Settings, Ticket, User, UserBuffer, Weights, nearest,
 };
+pub use route::owner;
 pub use similar::Row;

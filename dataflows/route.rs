@@ -4,6 +4,8 @@ use std::hash::{Hash, Hasher};
 
 use rustc_hash::FxHasher;
 
+use crate::Channel;
+
 /// Hashes a key that has one owner; the owner is the worker with the hash modulo their number.
 ///
 /// The same on every worker, process and run. Spread evenly: the bits of the key are mixed into all
@@ -12,6 +14,11 @@ pub(crate) fn route(key: &impl Hash) -> u64 {
     let mut hasher = FxHasher::default();
     key.hash(&mut hasher);
     mix(hasher.finish())
+}
+
+/// Which of so many workers owns the lists of a channel.
+pub fn owner(channel: Channel, workers: usize) -> usize {
+    (route(&channel) % workers as u64) as usize
 }
 
 /// Mixes every bit into every other: the finalizer of MurmurHash3.

@@ -14,7 +14,7 @@ pub use kafka::{
 };
 
 /// The version, with the commit.
-const VERSION: &str =
+pub const VERSION: &str =
     concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("ONLINE_RECALL_COMMIT"), ")");
 
 /// Turns a news site's click stream into fresh recommendations, exactly once.
@@ -39,6 +39,8 @@ pub enum Command {
     Replay(Replay),
     /// Run the live job: from Kafka into HBase and Redis, or into the embedded store.
     Run(Run),
+    /// Run the live job in several processes on this machine, and start them again when one fails.
+    Launch(Launch),
     /// Show what stands in the store or in the live servers.
     Show(Show),
     /// Write everything that stands in the store or in the live servers as sorted text files.
@@ -110,8 +112,11 @@ pub struct Replay {
 #[command(after_help = "Examples:
   online-recall run --config job.toml
   online-recall run --config job.toml -w 4 --set epoch.interval=20ms
+  online-recall run --config job.toml -w 4 -n 2 -p 0 --hostfile hosts     (on the host of its first line)
+  online-recall run --config job.toml -w 4 -n 2 -p 1 --hostfile hosts     (on that of its second)
 
-Exit status: 0 ended by a signal, 1 failed, 2 wrong configuration, 3 fenced by a newer start of the job.")]
+Exit status: 0 ended by a signal, 1 failed, 2 wrong configuration, 3 fenced by a newer start of the job.
+When one process of a cluster ends, all do.")]
 pub struct Run {
     /// The configuration.
     #[arg(long, value_name = "FILE")]
@@ -127,6 +132,59 @@ pub struct Run {
     #[arg(long)]
     pub reset: bool,
     /// Take score keys as they stand where a part of Redis went back too far to be made good.
+    #[arg(long)]
+    pub after_loss: bool,
+    /// Where it is one process of a cluster.
+    #[command(flatten)]
+    pub cluster: Option<InCluster>,
+    /// The process that has started this one, and without which it ends.
+    #[arg(long, value_name = "PID", hide = true)]
+    pub launched_by: Option<u32>,
+}
+
+/// Which process of a cluster it is.
+#[derive(Debug, Args)]
+#[group(requires_all = ["processes", "process", "hostfile"], multiple = true)]
+pub struct InCluster {
+    /// How many processes there are.
+    #[arg(short = 'n', long, value_name = "PROCESSES", required = false, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub processes: u16,
+    /// Which of them this is, from 0.
+    #[arg(short = 'p', long, value_name = "INDEX", required = false)]
+    pub process: u16,
+    /// Where they listen for each other: a line `HOST:PORT` a process, in order.
+    #[arg(long, value_name = "FILE", required = false)]
+    pub hostfile: PathBuf,
+}
+
+/// Run the live job in several processes on this machine, and start them again when one fails.
+///
+/// When one process fails, all end; then all are started again, after a wait that grows up to
+/// cluster.restart_wait. SIGTERM and SIGINT end them when what was read is done. Their logs come through,
+/// each line with the index of its process. Where cluster.secret is not set, one is drawn.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  online-recall launch --config job.toml -n 2 -w 1
+  online-recall launch --config job.toml -n 4 -w 2 --set epoch.records=40000
+
+Exit status: 0 ended by a signal, 2 wrong configuration, 3 fenced by a newer start of the job.")]
+pub struct Launch {
+    /// The configuration.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Set a key of the configuration, such as `epoch.interval=20ms`; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// How many processes are started.
+    #[arg(short = 'n', long, value_name = "PROCESSES", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub processes: u16,
+    /// How many workers compute in each.
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: u16,
+    /// As of `run`, at the first start.
+    #[arg(long)]
+    pub reset: bool,
+    /// As of `run`, at the first start.
     #[arg(long)]
     pub after_loss: bool,
 }

@@ -6,6 +6,8 @@ mod ending;
 mod export;
 mod in_hbase;
 mod incarnations;
+mod launch;
+mod member;
 mod produce;
 mod replay;
 mod run;
@@ -25,7 +27,7 @@ use crate::kafka::Access;
 use crate::retry::Ended;
 use crate::source::files;
 use crate::store::{self, Store};
-use crate::{hbase, http, job, kafka, ledger, redis, sink, source, text};
+use crate::{cluster, hbase, http, job, kafka, ledger, redis, source, text};
 
 /// Why a command did not do what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,9 @@ pub enum Error {
     /// The live servers failed.
     #[error(transparent)]
     Live(#[from] crate::live::Error),
+    /// The processes of a cluster do not work together.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
     /// The topics cannot be read.
     #[error(transparent)]
     Source(#[from] source::kafka::Error),
@@ -94,6 +99,9 @@ pub enum Error {
     /// The result could not be printed.
     #[error("cannot print the result")]
     Print(#[source] io::Error),
+    /// The processes of a cluster could not be started, or one of them fails again and again.
+    #[error(transparent)]
+    Launch(#[from] launch::Error),
     /// Signals could not be listened to.
     #[error("cannot listen to signals")]
     Signals(#[source] io::Error),
@@ -130,16 +138,13 @@ impl Error {
             {
                 3
             }
-            Error::Job(job::Error::Outside { source, .. }) if is_fenced(source) => 3,
+            Error::Job(error) if error.is_fenced() => 3,
+            Error::Cluster(error) if error.is_of_configuration() => 2,
+            Error::Launch(error) => error.status(),
             Error::Interrupted(signal) => 128 + u8::try_from(*signal).unwrap_or(0),
             _ => 1,
         }
     }
-}
-
-/// Whether a newer incarnation has taken the job's ledger.
-fn is_fenced(failed: &sink::Failed) -> bool {
-    failed.downcast_ref::<ledger::Error>().is_some_and(|it| it.then() == ledger::Then::Fenced)
 }
 
 /// Does what the command line says; returns what is to be printed.
@@ -151,6 +156,7 @@ pub fn run(command: &Command) -> Result<String, Error> {
     match command {
         Command::Replay(args) => replay::replay(args),
         Command::Run(args) => run::run(args),
+        Command::Launch(args) => launch::launch(args),
         Command::Show(args) => show::show(&args.what),
         Command::Export(args) => {
             let settled = Settled::of(&args.outside)?;

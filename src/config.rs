@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use dataflows::Settings;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 pub use fault::{Fault, Finding, Mistake, Mistakes, Origin, Risk, Warning};
 pub use servers::Address;
@@ -171,7 +172,7 @@ pub enum Nodes {
 }
 
 /// How epochs are cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epoch {
     /// How long an epoch stays open.
     pub interval: Duration,

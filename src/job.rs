@@ -15,27 +15,31 @@
 //! the source waits for. The first failure, wherever it happens, stops everything.
 
 mod committer;
+mod follower;
 mod loader;
 mod refresher;
 mod worker;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use dataflows::{Epoch, Recall, Settings};
+use serde::{Deserialize, Serialize};
 
+use crate::cluster::{Hub, Member, Network, Place};
 use crate::health::Health;
-use crate::ledger::{Binding, Dates, Mark, Names};
-use crate::outside::{Outside, Told};
+use crate::ledger::{self, Binding, Dates, Mark, Names};
+use crate::outside::{Effects, Outside, Told};
 use crate::retry::{self, Stop};
 use crate::sink::{DeadLetter, Failed, Scores, Totals};
-use crate::source::{Cut, Feed};
+use crate::source::{Cut, Feed, Range};
 use crate::tables::Tables;
 
 use committer::Committer;
+use follower::Follower;
 use loader::Loaders;
 use refresher::Refresher;
 
@@ -70,7 +74,7 @@ pub struct Job {
 }
 
 /// Where a job begins: the last mark, and the epochs above it that are bound.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Standing {
     /// The last epoch wholly done.
     pub mark: Mark,
@@ -86,6 +90,36 @@ pub struct Rooms<O> {
     pub outside: (O, Receiver<Told>),
     /// Where their records come from, and what its epochs are.
     pub feed: (Arc<Feed>, Receiver<Cut>),
+}
+
+/// What the other processes of a cluster are to a process that works with them.
+pub struct Apart<'a, W> {
+    /// Whom it speaks with.
+    pub with: &'a W,
+    /// How the workers of all of them reach each other.
+    pub network: Network,
+    /// Which process this is.
+    pub here: Place,
+    /// Hears when the source has ended here, of the first epoch that it has not closed.
+    pub left: Receiver<Epoch>,
+    /// Whether more is read than what is bound.
+    pub goes_on: bool,
+}
+
+/// The other processes, as the committer works with them.
+struct Others<'a> {
+    hub: &'a Hub,
+    left: Receiver<Epoch>,
+    goes_on: bool,
+    /// The last epoch that any process has closed.
+    closed: Epoch,
+    /// Of the epochs that some have closed and others not: how many have, and what these have read.
+    gathering: BTreeMap<Epoch, (usize, Vec<Range>)>,
+    /// The last epoch that all have closed.
+    cut: Epoch,
+    /// How many read nothing more, this one included; and the first epoch that none of them has closed.
+    have_left: usize,
+    all_left: Epoch,
 }
 
 /// What one worker has computed of an epoch: two of them an epoch, one of each part.
@@ -138,6 +172,15 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether a newer incarnation has taken the job's ledger.
+    pub fn is_fenced(&self) -> bool {
+        let Error::Outside { source, .. } = self else { return false };
+        let ledger = source.downcast_ref::<ledger::Error>();
+        ledger.is_some_and(|error| error.then() == ledger::Then::Fenced)
+    }
+}
+
 /// Where the first failure is kept; it stops the job.
 struct Failure {
     first: Mutex<Option<Error>>,
@@ -152,6 +195,12 @@ impl Failure {
         self.keep(error);
         self.stop.stop();
         self.feed.stop();
+    }
+
+    /// The first failure, if there is one: the exit status that tells it, and what it is.
+    fn why(&self) -> Option<(u8, String)> {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        first.as_ref().map(|error| (if error.is_fenced() { 3 } else { 1 }, retry::chain(error)))
     }
 
     fn keep(&self, error: Error) {
@@ -181,38 +230,136 @@ impl Job {
         O: Outside,
         E: Into<Failed>,
     {
+        self.commit(standing, rooms, read, Network::alone(), Place::alone(self.workers), None)
+    }
+
+    /// The same as process 0 of a cluster: its feed is one of a cluster.
+    ///
+    /// # Errors
+    ///
+    /// As [`Job::run`].
+    pub fn lead<O, E>(
+        &self,
+        standing: Standing,
+        rooms: Rooms<O>,
+        read: impl FnOnce(&Feed) -> Result<(), E> + Send,
+        apart: Apart<'_, Hub>,
+    ) -> Result<Mark, Error>
+    where
+        O: Outside,
+        E: Into<Failed>,
+    {
+        let Apart { with, network, here, left, goes_on } = apart;
+        let mark = standing.mark.epoch;
+        let others = Others {
+            hub: with,
+            left,
+            goes_on,
+            closed: mark,
+            gathering: BTreeMap::new(),
+            cut: mark,
+            have_left: 0,
+            all_left: mark.next(),
+        };
+        self.commit(standing, rooms, read, network, here, Some(others))
+    }
+
+    fn commit<O, E>(
+        &self,
+        standing: Standing,
+        rooms: Rooms<O>,
+        read: impl FnOnce(&Feed) -> Result<(), E> + Send,
+        network: Network,
+        here: Place,
+        others: Option<Others<'_>>,
+    ) -> Result<Mark, Error>
+    where
+        O: Outside,
+        E: Into<Failed>,
+    {
         let Rooms { tables, outside: (outside, told), feed: (feed, cuts) } = rooms;
         let Standing { mark, bound } = standing;
+        let begin = Begin { start: mark.epoch.next(), bound: last(&mark, &bound), network, here };
+        let committer = Committer {
+            outside,
+            feed: Arc::clone(&feed),
+            workers: self.workers,
+            settings: Arc::clone(&self.settings),
+            names: Arc::clone(&self.names),
+            bound,
+            dates: self.dates,
+            mark,
+            records: Arc::clone(&self.records),
+            others,
+        };
+        self.work(begin, tables, feed, read, |shares, failure| {
+            committer.run(&cuts, shares, &told, failure)
+        })
+    }
+
+    /// The part of a member in what process 0 leads: its feed is one of a cluster.
+    ///
+    /// # Errors
+    ///
+    /// The first failure here.
+    pub fn follow<O, E>(
+        &self,
+        standing: Standing,
+        rooms: Rooms<O>,
+        read: impl FnOnce(&Feed) -> Result<(), E> + Send,
+        apart: Apart<'_, Member>,
+    ) -> Result<(), Error>
+    where
+        O: Effects,
+        E: Into<Failed>,
+    {
+        let Rooms { tables, outside: (effects, told), feed: (feed, cuts) } = rooms;
+        let Standing { mark, bound } = standing;
+        let Apart { with, network, here, left, goes_on: _ } = apart;
+        let begin = Begin { start: mark.epoch.next(), bound: last(&mark, &bound), network, here };
+        let follower = Follower {
+            effects,
+            feed: Arc::clone(&feed),
+            workers: self.workers,
+            bound: bound.into_iter().map(|it| (it.epoch, Arc::new(it))).collect(),
+            member: with,
+            mark: mark.epoch,
+            flights: BTreeMap::new(),
+            is_over: false,
+        };
+        self.work(begin, tables, feed, read, |shares, failure| {
+            follower.run(&cuts, &left, shares, &told, failure);
+        })
+    }
+
+    /// Everything but what becomes of the shares: that is `lead`.
+    fn work<T: Send, E: Into<Failed>>(
+        &self,
+        begin: Begin,
+        tables: Arc<dyn Tables>,
+        feed: Arc<Feed>,
+        read: impl FnOnce(&Feed) -> Result<(), E> + Send,
+        lead: impl FnOnce(&Receiver<Share>, &Failure) -> T + Send,
+    ) -> Result<T, Error> {
         let (first, stop) = (Mutex::new(None), self.stop.clone());
         let (health, told_feed) = (self.health.clone(), Arc::clone(&feed));
         let failure = Arc::new(Failure { first, health, feed: told_feed, stop });
         let (shares_in, shares) = crossbeam_channel::unbounded();
-        let start = mark.epoch.next();
-        let last_bound = bound.back().map_or(mark.epoch, |binding| binding.epoch);
+        let Begin { start, bound, network, here } = begin;
         let loaders = Arc::new(Loaders::new(self.workers));
         let refresher = Arc::new(Refresher::new());
 
         let reached = std::thread::scope(|threads| {
-            let committer = Committer {
-                outside,
-                feed: Arc::clone(&feed),
-                workers: self.workers,
-                settings: Arc::clone(&self.settings),
-                names: Arc::clone(&self.names),
-                bound,
-                dates: self.dates,
-                mark,
-                records: Arc::clone(&self.records),
-            };
             let committer = spawn(threads, "committer", {
                 let failure = Arc::clone(&failure);
-                move || committer.run(&cuts, &shares, &told, &failure)
+                move || lead(&shares, &failure)
             });
             for _ in 0..self.loaders {
                 let (loaders, tables, failure) = (&loaders, &tables, &failure);
                 spawn(threads, "loader", move || loaders.run(&**tables, failure));
             }
-            if self.settings.recall {
+            // One process reads the table for all.
+            if self.settings.recall && here.index == 0 {
                 let (refresher, tables, failure) = (&refresher, &tables, &failure);
                 spawn(threads, "refresher", move || {
                     refresher.run(&**tables, self, failure);
@@ -223,24 +370,29 @@ impl Job {
             spawn(threads, "source", {
                 let (feed, failure) = (&feed, &failure);
                 move || {
-                    // Epochs that were closed before a failure are whole, and are still applied.
                     if let Err(error) = read(feed) {
-                        failure.keep(Error::Source(error.into()));
+                        let error = Error::Source(error.into());
+                        // Epochs that were closed before a failure are whole, and are still applied; but
+                        // not where others would wait for the rest.
+                        match feed.is_of_cluster() {
+                            true => failure.report(error),
+                            false => failure.keep(error),
+                        }
                     }
                     feed.end();
                 }
             });
 
-            let started = worker::start(worker::Plan {
+            let plan = worker::Plan {
                 job: self.clone(),
                 start,
-                bound: last_bound,
+                bound,
                 feed: Arc::clone(&feed),
                 loaders: Arc::clone(&loaders),
                 refresher: Arc::clone(&refresher),
                 shares: shares_in,
-            });
-            match started {
+            };
+            match worker::start(plan, network) {
                 Ok(workers) => drop(workers.join()),
                 Err(reason) => {
                     failure.report(Error::Start { workers: self.workers, reason });
@@ -258,6 +410,20 @@ impl Job {
             Some(error) => Err(error),
         }
     }
+}
+
+/// Where and how the workers of a process begin.
+struct Begin {
+    /// The first epoch that is not marked.
+    start: Epoch,
+    /// The last epoch that was bound before.
+    bound: Epoch,
+    network: Network,
+    here: Place,
+}
+
+fn last(mark: &Mark, bound: &VecDeque<Binding>) -> Epoch {
+    bound.back().map_or(mark.epoch, |binding| binding.epoch)
 }
 
 fn spawn<'scope, T: Send + 'scope>(

@@ -25,8 +25,8 @@ use crate::source::Range;
 
 pub use fence::Fence;
 pub use redis::{
-    Again, Doubt, Doubts, Error, Found, Freshness, Opened, Redis, Room, Then, Vacant, open,
-    reached_by, reset,
+    Again, Doubt, Doubts, Error, Found, Freshness, Opened, Redis, Room, Then, Vacant, confirm,
+    open, reached_by, reset,
 };
 
 /// The durable statement: this epoch is exactly these ranges, at this time, with these settings.

@@ -16,6 +16,7 @@
 //! - [`ledger`]: what is bound, and what is done;
 //! - [`outside`]: where bindings, effects and marks become durable: the contract;
 //! - [`live`]: live servers, put together for a job;
+//! - [`cluster`]: several processes that do one job;
 //! - [`tables`]: neighbours and history, read;
 //! - [`sink`]: what makes an epoch's effects durable;
 //! - [`store`]: the embedded database, in place of the live servers;
@@ -29,6 +30,7 @@
 //! - [`text`]: the formats of text that more than one room reads or writes.
 
 pub mod cli;
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod decode;

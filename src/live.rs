@@ -10,15 +10,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, unbounded};
-use dataflows::Settings;
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use dataflows::{Epoch, Settings};
 
+use crate::cluster::{self, Place};
 use crate::config::{self, Config};
 use crate::hbase::{self, Client, Kind, Table, Trying};
 use crate::job::Standing;
 use crate::kafka::Access;
 use crate::ledger::{self, Binding, Fence, Freshness, Names, Opened, Room};
-use crate::metrics;
 use crate::outside::Told;
 use crate::redis::{self, Token};
 use crate::retry::{Ended, Stop};
@@ -192,7 +192,8 @@ impl Servers {
         }
     }
 
-    /// What stands outside of a job of these settings that goes on from what was found, and where it begins.
+    /// What stands outside of a job of these settings that goes on from what was found, with its scores from
+    /// `begin` on; and where it begins.
     ///
     /// # Errors
     ///
@@ -201,6 +202,7 @@ impl Servers {
         &self,
         settings: &Settings,
         found: ledger::Found,
+        begin: sink::Begin,
         freshness: &Arc<Freshness>,
         group: Option<Group>,
         stop: &Stop,
@@ -216,7 +218,6 @@ impl Servers {
             told.clone(),
             stop.clone(),
         )?;
-        let begin = sink::Begin::of(&found);
         let ran_before = standing.bound.back().map_or(standing.mark.epoch, |last| last.epoch);
         let ledger = found.start(Room {
             told: told.clone(),
@@ -225,12 +226,61 @@ impl Servers {
             stop: stop.clone(),
         });
         let doubts = Some(ledger.doubts());
+        let owned = self.owned(settings, (begin, ran_before), &fence, doubts, told, stop)?;
+        Ok((sink::Live { ledger, owned, letters, group }, hears, standing))
+    }
+
+    /// What writes the effects that a process makes durable by itself.
+    fn owned(
+        &self,
+        settings: &Settings,
+        (begin, ran_before): (sink::Begin, Epoch),
+        fence: &Arc<Fence>,
+        doubts: Option<ledger::Doubts>,
+        told: Sender<Told>,
+        stop: &Stop,
+    ) -> Result<sink::Owned, Error> {
         let (told_scores, stops) = (told.clone(), stop.clone());
         let scores = sink::Redis::new(&self.redis, &self.job, begin, told_scores, stops, doubts)?;
         let recalls = self.hbase_of(settings)?.map(|client| {
-            sink::Hbase::start(client, &fence, ran_before, CONNECTIONS, stop, told.clone())
+            sink::Hbase::start(client, fence, ran_before, CONNECTIONS, stop, told.clone())
         });
-        Ok((sink::Live { ledger, scores, recalls, letters, group, told }, hears, standing))
+        Ok(sink::Owned { scores, recalls, told })
+    }
+
+    /// What stands outside of a member of a cluster in a run.
+    ///
+    /// # Errors
+    ///
+    /// If a client cannot be made.
+    pub fn of_member(
+        &self,
+        plan: &cluster::Plan,
+        here: Place,
+        stop: &Stop,
+    ) -> Result<(sink::Owned, Receiver<Told>), Error> {
+        let (told, hears) = unbounded();
+        let fence = Arc::new(Fence::default());
+        let begin = plan.begin.clone().of_process(&plan.names, here);
+        let ran_before =
+            plan.bound().back().map_or(plan.standing.mark.epoch, |binding| binding.epoch);
+        ledger::confirm(&self.redis, &self.job, plan.token, &fence, told.clone(), stop)?;
+        let began = (begin, ran_before);
+        Ok((self.owned(&plan.settings, began, &fence, None, told, stop)?, hears))
+    }
+
+    /// The same while done epochs run again for score keys that went back.
+    ///
+    /// # Errors
+    ///
+    /// If a client cannot be made.
+    pub fn of_member_again(
+        &self,
+        plan: &cluster::Plan,
+        here: Place,
+        stop: &Stop,
+    ) -> Result<(sink::Again, Receiver<Told>), Error> {
+        self.again(plan.begin.clone().of_process(&plan.names, here), stop)
     }
 
     /// What stands outside while done epochs run again for score keys that went back.
@@ -240,24 +290,21 @@ impl Servers {
     /// If a client cannot be made.
     pub fn again(
         &self,
-        again: &ledger::Again,
-        token: Token,
+        begin: sink::Begin,
         stop: &Stop,
     ) -> Result<(sink::Again, Receiver<Told>), Error> {
         let (told, hears) = unbounded();
-        let begin = sink::Begin::again(again, token);
         let scores =
             sink::Redis::new(&self.redis, &self.job, begin, told.clone(), stop.clone(), None)?;
         Ok((sink::Again::new(scores, told), hears))
     }
 }
 
-/// Says how fresh everything is, to who reads metrics and Redis, until the job stops.
-pub fn watch_freshness(feed: &Feed, freshness: &Freshness, stop: &Stop) {
+/// Says how fresh everything is that is read here, until the job stops.
+pub fn watch_freshness(feed: &Feed, stop: &Stop, mut say: impl FnMut(u64)) {
     while !stop.wait(FRESHNESS) {
         if let Some(time) = feed.freshness() {
-            freshness.is(time);
-            metrics::visible(time);
+            say(time);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use online_recall::cli::Cli;
+use online_recall::cluster;
 use online_recall::command::{self, Error};
 use online_recall::retry::chain;
 
@@ -51,7 +52,9 @@ fn log_filter_at(level: &str) -> String {
 fn exit_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
+        if !cluster::reports(panic) {
+            report(panic);
+        }
         std::process::exit(1);
     }));
 }

@@ -22,16 +22,20 @@ use dataflows::{Epoch, Recall};
 use crate::ledger::{Binding, Mark};
 use crate::sink::{DeadLetter, Failed, Scores};
 
-/// Where bindings, effects and marks go.
-pub trait Outside: Send {
-    /// Binds the epoch after the last bound one.
-    fn bind(&mut self, binding: &Arc<Binding>);
-
+/// Where the effects go that each process of a cluster makes durable by itself: of the keys and cells that
+/// its workers own.
+pub trait Effects: Send {
     /// Adds to hot scores and sets new ones: all of an epoch's, each key and article once.
     fn scores(&mut self, binding: &Arc<Binding>, scores: Scores);
 
     /// Recalls lists: all of an epoch's, each cell at most once.
     fn recalls(&mut self, binding: &Arc<Binding>, recalls: Vec<Recall>);
+}
+
+/// Where bindings, effects and marks go.
+pub trait Outside: Effects {
+    /// Binds the epoch after the last bound one.
+    fn bind(&mut self, binding: &Arc<Binding>);
 
     /// Keeps dead letters: all of an epoch's.
     fn dead_letters(&mut self, binding: &Arc<Binding>, letters: Vec<DeadLetter>);

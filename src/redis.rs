@@ -29,7 +29,7 @@ pub use commit::{Commit, Written};
 pub use error::{Error, Refusal};
 pub use info::Info;
 pub use job::{At, Job, Rows, Stands};
-pub use names::{ScoreKey, score_key};
+pub use names::{ScoreKey, channel_of, score_key};
 pub use rows::{Dated, KeyMark, Token};
 pub use scores::{Part, Scored, prepare, scored};
 

@@ -20,7 +20,7 @@ pub use again::Again;
 pub use dead_letters::DeadLetters;
 pub use embedded::Embedded;
 pub use hbase::Hbase;
-pub use live::Live;
+pub use live::{Live, Owned};
 pub use redis::{Begin, Changed, Redis};
 
 /// Why something outside could not be read or written.
@@ -36,7 +36,7 @@ pub struct Scores {
 }
 
 /// A record that is no event: kept, counted, with its bytes, place and reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// Its place, as people read it: `topic/partition/offset` or `file:line`.
     pub place: Vec<u8>,

@@ -261,6 +261,31 @@ pub enum Position {
 /// is known there.
 pub type Reached = BTreeMap<(Topic, Vec<u8>), (u64, Position)>;
 
+/// Which partitions of topics a process reads: of each topic every so-manieth, so that each process has as
+/// many as any other, give or take one a topic. Topics of one partition go to different processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// The index of the process.
+    pub index: usize,
+    /// How many processes there are.
+    pub processes: usize,
+}
+
+impl Spread {
+    /// All of them.
+    pub const ALL: Spread = Spread { index: 0, processes: 1 };
+
+    /// Whether a partition is among them.
+    pub fn has(self, topic: Topic, number: i32) -> bool {
+        let nth = number.unsigned_abs() as usize % self.processes;
+        self.index
+            == match topic {
+                Topic::Clicks => nth,
+                Topic::Articles => self.processes - 1 - nth,
+            }
+    }
+}
+
 /// What an epoch is: the ranges that it takes of every partition it touches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {

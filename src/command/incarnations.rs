@@ -14,6 +14,7 @@ use dataflows::Settings;
 
 use super::Error;
 use super::work::{Read, Work};
+use crate::cluster::{self, Plan, Reads};
 use crate::job::{self, Standing};
 use crate::ledger::{self, Binding, Found, Freshness, Mark, Names, Opened, Then};
 use crate::live::{self, Servers};
@@ -146,12 +147,16 @@ impl Work<'_> {
         // 1. Score keys that went back come first: no later epoch may be applied to them before.
         if let Some(mut again) = found.again.take() {
             let (settings, _) = alike(&mut again.standing).expect("something is to run again");
+            let names = servers.names();
             let settings = Settings { recall: false, ..(*settings).clone() };
             let ready = records.bound(&again.reached, &again.standing.bound, stop)?;
-            let (outside, told) = servers.again(&again, found.token(), stop)?;
+            let begin = sink::Begin::again(&again, found.token());
+            let planned = (&again.standing, &again.reached, &begin);
+            let plan = self.plan(&settings, names, planned, found.token(), Reads::Again)?;
+            let (outside, told) = servers.again(begin.of_process(names, self.here), stop)?;
             let rooms = (Arc::new(tables::Unread) as _, (outside, told));
-            let job = self.job(Arc::new(settings), servers.names(), &again.standing, stop);
-            self.run(&job, again.standing, rooms, ready.read)?;
+            let job = self.job(Arc::new(settings), names, &again.standing, stop);
+            self.run(&job, again.standing, rooms, plan, ready.read)?;
             let done = Done { from: from.clone(), to: from, is_all: false };
             return Ok((done, Next::Incarnation));
         }
@@ -173,17 +178,52 @@ impl Work<'_> {
         }
         let tables = servers.tables(&settings, &names, &found.standing.bound, stop)?;
         let freshness = Arc::new(Freshness::default());
+        let begin = sink::Begin::of(&found);
+        let reads = if matches!(next, Next::Incarnation) { Reads::Bound } else { Reads::All };
+        let planned = (&found.standing, &found.reached, &begin);
+        let plan = self.plan(&settings, &names, planned, found.token(), reads)?;
+        let begin = begin.of_process(&names, self.here);
         let (outside, told, standing) =
-            servers.outside(&settings, found, &freshness, ready.group, stop)?;
+            servers.outside(&settings, found, begin, &freshness, ready.group, stop)?;
         let job = self.job(settings, &names, &standing, stop);
         let rooms = (tables, (outside, told));
         let ended = match next {
-            Next::Incarnation => self.run(&job, standing, rooms, ready.read)?,
+            Next::Incarnation => self.run(&job, standing, rooms, plan, ready.read)?,
             // 3. Bound epochs, and then what comes.
-            Next::Nothing => self.run_watched(&job, standing, rooms, ready.read, &freshness)?,
+            Next::Nothing => {
+                self.run_watched(&job, standing, rooms, plan, ready.read, &freshness)?
+            }
         };
         let is_all = ended.is_all && matches!(next, Next::Nothing);
         Ok((Done { from, to: ended.mark, is_all }, next))
+    }
+}
+
+impl Work<'_> {
+    /// What the other processes of a cluster are told of a run; nothing where there are none.
+    fn plan(
+        &self,
+        settings: &Settings,
+        names: &Names,
+        (standing, reached, begin): (&Standing, &Reached, &sink::Begin),
+        token: Token,
+        reads: Reads,
+    ) -> Result<Option<Plan>, Error> {
+        if self.hub.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Plan {
+            run: cluster::draw().map_err(cluster::Error::from)?,
+            token,
+            settings: settings.clone(),
+            names: names.clone(),
+            standing: standing.clone(),
+            reached: reached.clone(),
+            begin: begin.clone(),
+            reads,
+            epoch: self.config.epoch,
+            history_age: self.config.history_age,
+        }))
     }
 }
 
@@ -199,7 +239,7 @@ fn alike(standing: &mut Standing) -> Option<(Arc<Settings>, Arc<Names>)> {
 }
 
 /// What follows from a failure.
-fn then(error: &Error) -> Then {
+pub(super) fn then(error: &Error) -> Then {
     match (of_ledger(error), error) {
         (Some(error), _) => error.then(),
         // Why, the start finds out.

@@ -8,11 +8,13 @@ use dataflows::Settings;
 
 use super::Error;
 use super::ending::Ending;
+use crate::cluster::{Hub, Place, Plan, Reads};
 use crate::config::Config;
 use crate::health::Health;
-use crate::job::{Job, Rooms, Standing};
+use crate::job::{Apart, Job, Rooms, Standing};
 use crate::ledger::{Dates, Freshness, Mark, Names};
 use crate::live::watch_freshness;
+use crate::metrics;
 use crate::outside::{Outside, Told};
 use crate::retry::{Stop, chain};
 use crate::sink::Failed;
@@ -42,7 +44,10 @@ pub(super) struct Ended {
 /// What every job of a command has in common.
 pub(super) struct Work<'a> {
     pub config: &'a Config,
-    pub workers: usize,
+    /// Which process this is.
+    pub here: Place,
+    /// The others, where this is process 0 of a cluster.
+    pub hub: Option<&'a Hub>,
     pub health: Health,
     pub ending: Ending,
     /// Counts the records of the epochs that are done.
@@ -60,7 +65,7 @@ impl Work<'_> {
     ) -> Job {
         let last = standing.bound.back().map_or(standing.mark.time, |binding| binding.time);
         Job {
-            workers: self.workers,
+            workers: self.here.workers,
             loaders: LOADERS,
             settings,
             names: Arc::clone(names),
@@ -92,18 +97,19 @@ impl Work<'_> {
         job: &Job,
         standing: Standing,
         rooms: Effects<O>,
+        plan: Option<Plan>,
         read: Read,
         freshness: &Freshness,
     ) -> Result<Ended, Error> {
-        let watched = Stop::default();
-        self.run(job, standing, rooms, |feed| {
-            std::thread::scope(|threads| {
-                threads.spawn(|| watch_freshness(feed, freshness, &watched));
-                let read = read(feed);
-                watched.stop();
-                read
-            })
-        })
+        let say = |time: u64| {
+            // All is visible that is so in all processes.
+            let elsewhere = self.hub.map_or(Some(u64::MAX), Hub::fresh);
+            if let Some(time) = elsewhere.map(|elsewhere| time.min(elsewhere)) {
+                freshness.is(time);
+                metrics::visible(time);
+            }
+        };
+        self.run(job, standing, rooms, plan, |feed| watched(feed, read, say))
     }
 
     /// Does a job, until its source or the command ends.
@@ -112,15 +118,49 @@ impl Work<'_> {
         job: &Job,
         standing: Standing,
         (tables, outside): Effects<O>,
+        plan: Option<Plan>,
         read: impl FnOnce(&Feed) -> Result<(), Failed> + Send,
     ) -> Result<Ended, Error> {
+        let mark = standing.mark.epoch;
         let (cut, cuts) = unbounded();
         let in_flight = self.config.epoch.in_flight.max(standing.bound.len() as u64);
-        let feed = Arc::new(Feed::new(standing.mark.epoch, in_flight, cut));
-        self.ending.attend(&feed);
-        let rooms = Rooms { tables, outside, feed: (Arc::clone(&feed), cuts) };
-        let mark = job.run(standing, rooms, read)?;
+        let (mark, feed) = match (self.hub, plan) {
+            (Some(hub), Some(plan)) => {
+                let network = hub.begin(&plan)?;
+                let (leave, left) = unbounded();
+                let feed = Arc::new(Feed::of_cluster(mark, in_flight, cut, leave));
+                self.ending.attend(&feed);
+                let rooms = Rooms { tables, outside, feed: (Arc::clone(&feed), cuts) };
+                let goes_on = plan.reads == Reads::All;
+                let apart = Apart { with: hub, network, here: self.here, left, goes_on };
+                let came = job.lead(standing, rooms, read, apart);
+                // Done or not, all have to come to its end before another run begins.
+                hub.finish()?;
+                (came?, feed)
+            }
+            _ => {
+                let feed = Arc::new(Feed::new(mark, in_flight, cut));
+                self.ending.attend(&feed);
+                let rooms = Rooms { tables, outside, feed: (Arc::clone(&feed), cuts) };
+                (job.run(standing, rooms, read)?, feed)
+            }
+        };
         log::info!("ended: mark={}", mark.epoch);
         Ok(Ended { mark, is_all: feed.is_done() })
     }
+}
+
+/// Reads while it is said how fresh everything is that is read.
+pub(super) fn watched<T>(
+    feed: &Feed,
+    read: impl FnOnce(&Feed) -> T,
+    say: impl FnMut(u64) + Send,
+) -> T {
+    let watched = Stop::default();
+    std::thread::scope(|threads| {
+        threads.spawn(|| watch_freshness(feed, &watched, say));
+        let read = read(feed);
+        watched.stop();
+        read
+    })
 }

@@ -14,7 +14,8 @@ pub struct Address {
 }
 
 impl Address {
-    pub(super) fn parse(text: &str) -> Option<Address> {
+    /// Reads `HOST:PORT`.
+    pub fn parse(text: &str) -> Option<Address> {
         let (host, port) = text.rsplit_once(':')?;
         let port = decimal(port)?;
         let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {

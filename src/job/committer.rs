@@ -8,15 +8,16 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, never, select};
 use dataflows::{Epoch, Recall, Settings};
 
-use super::{Counted, Error, Failure, Part, Share};
+use super::{Counted, Error, Failure, Others, Part, Share};
+use crate::cluster::{ToHub, ToMember};
 use crate::ledger::{Binding, Dates, Mark, Names};
 use crate::metrics::{self, Stage};
 use crate::outside::{Done, Outside, Told};
-use crate::sink::{DeadLetter, Failed, Scores, Totals};
-use crate::source::{Cut, Feed, Topic};
+use crate::sink::{Changed, DeadLetter, Failed, Scores, Totals};
+use crate::source::{Cut, Feed, Range, Topic};
 
 /// Binds what is cut, hands out what is computed, and moves the mark.
-pub(super) struct Committer<O> {
+pub(super) struct Committer<'a, O> {
     pub outside: O,
     pub feed: Arc<Feed>,
     pub workers: usize,
@@ -27,6 +28,8 @@ pub(super) struct Committer<O> {
     pub dates: Dates,
     pub mark: Mark,
     pub records: Arc<AtomicU64>,
+    /// The other processes of a cluster.
+    pub others: Option<Others<'a>>,
 }
 
 /// What the workers have handed over of an epoch.
@@ -38,6 +41,22 @@ struct Shares {
     recalled: usize,
     recalls: Vec<Recall>,
     totals: Totals,
+    /// What other processes have.
+    elsewhere: Elsewhere,
+}
+
+/// What the other processes of a cluster have done of an epoch.
+#[derive(Default)]
+struct Elsewhere {
+    /// How many have counted their records: these letters and totals.
+    counted: usize,
+    letters: Vec<DeadLetter>,
+    totals: Totals,
+    /// How many have made their scores durable: of these keys.
+    scored: usize,
+    keys: Vec<Arc<str>>,
+    /// How many have made their recalls durable.
+    recalled: usize,
 }
 
 impl Shares {
@@ -79,6 +98,7 @@ struct Flight {
     counted: Asked,
     recalled: Asked,
     keys: Vec<Arc<str>>,
+    letters_asked: bool,
     letters: Option<u64>,
 }
 
@@ -111,12 +131,18 @@ impl Flight {
             counted: Asked::NotYet,
             recalled: Asked::NotYet,
             keys: Vec::new(),
+            letters_asked: false,
             letters: None,
         }
     }
 
-    fn is_done(&self) -> bool {
-        self.counted == Asked::Durable && self.letters.is_some() && self.recalled == Asked::Durable
+    /// Whether all is durable, also of so many other processes.
+    fn is_done(&self, others: usize) -> bool {
+        self.counted == Asked::Durable
+            && self.letters.is_some()
+            && self.recalled == Asked::Durable
+            && self.shares.elsewhere.scored == others
+            && self.shares.elsewhere.recalled == others
     }
 }
 
@@ -126,7 +152,7 @@ enum Ended {
     Stopped,
 }
 
-impl<O: Outside> Committer<O> {
+impl<O: Outside> Committer<'_, O> {
     /// Goes on until the source has ended and every epoch is marked, or something fails. Returns the
     /// last mark.
     pub(super) fn run(
@@ -136,12 +162,15 @@ impl<O: Outside> Committer<O> {
         told: &Receiver<Told>,
         failure: &Failure,
     ) -> Mark {
-        let mut open =
-            Open { flights: VecDeque::new(), early: BTreeMap::new(), marks: VecDeque::new() };
+        let mut open = Open::default();
         metrics::cut(self.mark.epoch);
         metrics::mark(self.mark.epoch, 0);
         if let Err(Ended::Failed(source)) = self.commit_all(&mut open, cuts, shares, told) {
             failure.report(Error::Outside { epoch: self.mark.epoch.next(), source });
+        }
+        if let Some(others) = &self.others {
+            // Workers end when those of all processes do.
+            others.hub.say(&ToMember::Stop);
         }
         self.mark
     }
@@ -155,17 +184,23 @@ impl<O: Outside> Committer<O> {
     ) -> Result<(), Ended> {
         let (mut cuts, mut shares) = (cuts.clone(), shares.clone());
         let (mut all_cut, mut all_shared) = (false, false);
+        let (heard, mut left) = match &self.others {
+            Some(others) => (others.hub.heard().clone(), others.left.clone()),
+            None => (never(), never()),
+        };
         // Whichever channel ends first, the other may still hold what belongs to an epoch. Where the
         // workers stopped early, what is bound and not done stays so.
         loop {
-            let never_whole = open.flights.front().is_some_and(|first| {
-                all_shared && first.shares.counted.min(first.shares.recalled) < self.workers
-            });
+            let never_whole =
+                open.flights.front().is_some_and(|first| {
+                    all_shared && first.shares.counted.min(first.shares.recalled) < self.workers
+                }) || self.others.is_some() && all_shared && self.feed.goes_on().is_err();
             if all_cut && (never_whole || open.flights.is_empty()) && open.marks.is_empty() {
                 return Ok(());
             }
             select! {
                 recv(cuts) -> cut => match cut {
+                    Ok(cut) if self.others.is_some() => self.gather(cut, open),
                     Ok(cut) => self.cut(cut, open),
                     Err(_) => {
                         all_cut = true;
@@ -180,18 +215,101 @@ impl<O: Outside> Committer<O> {
                     }
                 },
                 recv(told) -> told => self.hear(told.map_err(|_| Ended::Stopped)?, open)?,
+                recv(heard) -> heard => {
+                    let (_, said) = heard.map_err(|_| Ended::Stopped)?;
+                    self.hear_member(said, open)?;
+                }
+                recv(left) -> epoch => match epoch {
+                    Ok(epoch) => self.leave(epoch),
+                    Err(_) => left = never(),
+                },
             }
             self.go_on(open);
         }
     }
 
+    /// Takes what one process has read of an epoch; cuts it when all have said that.
+    fn gather(&mut self, cut: Cut, open: &mut Open) {
+        let others = self.others.as_mut().expect("there are others");
+        let Cut { epoch, ranges } = cut;
+        if others.closed < epoch {
+            others.closed = epoch;
+            others.hub.say(&ToMember::Close(epoch));
+            self.feed.closed_elsewhere(epoch);
+        }
+        let (count, gathered) = others.gathering.entry(epoch).or_default();
+        *count += 1;
+        gathered.extend(ranges);
+        if *count == others.hub.processes() {
+            let (_, mut ranges) = others.gathering.remove(&epoch).expect("it was just there");
+            sort(&mut ranges);
+            others.cut = epoch;
+            self.cut(Cut { epoch, ranges }, open);
+            self.end();
+        }
+    }
+
+    /// Hears that a process reads nothing more: of the first epoch that it has not closed.
+    fn leave(&mut self, epoch: Epoch) {
+        let others = self.others.as_mut().expect("there are others");
+        others.all_left = others.all_left.max(epoch);
+        others.have_left += 1;
+        if others.goes_on {
+            // Whoever leaves was asked to, and all leave together.
+            others.hub.say(&ToMember::Finish);
+            self.feed.finish();
+        }
+        self.end();
+    }
+
+    /// Says which epoch is the first that will never be, once that is known.
+    fn end(&mut self) {
+        let others = self.others.as_ref().expect("there are others");
+        let end = others.all_left.max(others.closed.next());
+        if others.have_left == others.hub.processes() && others.cut.next() == end {
+            others.hub.say(&ToMember::End(end));
+            self.feed.end_at(end);
+        }
+    }
+
+    fn hear_member(&mut self, said: ToHub, open: &mut Open) -> Result<(), Ended> {
+        match said {
+            ToHub::Cut(epoch, ranges) => self.gather(Cut { epoch, ranges }, open),
+            ToHub::Left(epoch) => self.leave(epoch),
+            ToHub::Counted(epoch, letters, totals) => {
+                let elsewhere = &mut open.shares(epoch).elsewhere;
+                elsewhere.counted += 1;
+                append(&mut elsewhere.letters, letters);
+                elsewhere.totals += totals;
+            }
+            ToHub::Scored(epoch, keys) => {
+                let elsewhere = &mut open.shares(epoch).elsewhere;
+                elsewhere.scored += 1;
+                elsewhere.keys.extend(keys.into_iter().map(Arc::from));
+            }
+            ToHub::Recalled(epoch, lists) => {
+                let elsewhere = &mut open.shares(epoch).elsewhere;
+                elsewhere.recalled += 1;
+                elsewhere.totals.recalls += lists;
+            }
+            ToHub::Changed(key) => return Err(Ended::Failed(Changed(key).into())),
+            // Of the others the hub takes care.
+            ToHub::Fresh(_) | ToHub::Failed(..) | ToHub::Over => {}
+        }
+        Ok(())
+    }
+
     fn cut(&mut self, cut: Cut, open: &mut Open) {
         let mut flight = match self.bound.pop_front() {
             Some(binding) => {
+                let mut ranges = binding.ranges.clone();
+                if self.others.is_some() {
+                    sort(&mut ranges);
+                }
                 // Else a record would be lost or counted twice, and nobody would see it.
                 assert_eq!(
                     (cut.epoch, &cut.ranges),
-                    (binding.epoch, &binding.ranges),
+                    (binding.epoch, &ranges),
                     "a bound epoch is read again as it was bound"
                 );
                 Flight::new(binding, true)
@@ -221,6 +339,9 @@ impl<O: Outside> Committer<O> {
                 let flight = open.flight(epoch);
                 flight.bound = true;
                 metrics::stage(Stage::Bind, flight.cut.elapsed());
+                if let Some(others) = &self.others {
+                    others.hub.say(&ToMember::Bound((*flight.binding).clone()));
+                }
             }
             Told::Scored(epoch, keys) => {
                 let flight = open.flight(epoch);
@@ -238,6 +359,9 @@ impl<O: Outside> Committer<O> {
                 self.records.fetch_add(records, Ordering::Relaxed);
                 self.mark = mark;
                 self.feed.marked(epoch);
+                if let Some(others) = &self.others {
+                    others.hub.say(&ToMember::Marked(epoch));
+                }
                 self.outside.marked(&binding);
                 metrics::mark(epoch, open.in_flight());
             }
@@ -270,7 +394,18 @@ impl<O: Outside> Committer<O> {
             metrics::records(&flight.shares.totals, of_articles);
             let scores = std::mem::take(&mut flight.shares.scores);
             self.outside.scores(&flight.binding, scores);
-            let letters = std::mem::take(&mut flight.shares.letters);
+        }
+        let others = self.others.as_ref().map_or(0, |others| others.hub.processes() - 1);
+        for flight in &mut open.flights {
+            if flight.letters_asked {
+                continue;
+            }
+            if flight.counted == Asked::NotYet || flight.shares.elsewhere.counted < others {
+                break;
+            }
+            flight.letters_asked = true;
+            let mut letters = std::mem::take(&mut flight.shares.letters);
+            append(&mut letters, std::mem::take(&mut flight.shares.elsewhere.letters));
             self.outside.dead_letters(&flight.binding, letters);
         }
         for flight in &mut open.flights {
@@ -284,9 +419,11 @@ impl<O: Outside> Committer<O> {
             let recalls = std::mem::take(&mut flight.shares.recalls);
             self.outside.recalls(&flight.binding, recalls);
         }
-        while let Some(flight) = open.flights.pop_front_if(|flight| flight.is_done()) {
+        while let Some(mut flight) = open.flights.pop_front_if(|flight| flight.is_done(others)) {
             let mut totals = open.marks.back().map_or(self.mark.totals, |last| last.mark.totals);
             totals += flight.shares.totals;
+            totals += flight.shares.elsewhere.totals;
+            flight.keys.append(&mut flight.shares.elsewhere.keys);
             let mark = Mark { epoch: flight.binding.epoch, time: flight.binding.time, totals };
             let Flight { binding, keys, letters, .. } = flight;
             open.marks.push_back(Marking {
@@ -300,7 +437,13 @@ impl<O: Outside> Committer<O> {
     }
 }
 
+/// Sorts what processes have read of an epoch, so that it is the same whoever has read what.
+fn sort(ranges: &mut [Range]) {
+    ranges.sort_unstable_by(|a, b| (a.topic, &a.partition).cmp(&(b.topic, &b.partition)));
+}
+
 /// What is under way.
+#[derive(Default)]
 struct Open {
     /// The epochs that are cut and not wholly done, in order.
     flights: VecDeque<Flight>,
@@ -351,6 +494,7 @@ mod tests {
 
     use super::*;
     use crate::health::Health;
+    use crate::outside::Effects;
     use crate::retry::Stop;
 
     /// Tells at the very end what became of a binding: when nobody else has anything to say any more.
@@ -358,6 +502,16 @@ mod tests {
         cuts: Receiver<Cut>,
         shares: Receiver<Share>,
         tell: Sender<Told>,
+    }
+
+    impl Effects for Late {
+        fn scores(&mut self, binding: &Arc<Binding>, _: Scores) {
+            self.tell.send(Told::Scored(binding.epoch, Vec::new())).unwrap();
+        }
+
+        fn recalls(&mut self, binding: &Arc<Binding>, _: Vec<Recall>) {
+            self.tell.send(Told::Recalled(binding.epoch)).unwrap();
+        }
     }
 
     impl Outside for Late {
@@ -371,14 +525,6 @@ mod tests {
                 }
                 tell.send(Told::Bound(epoch)).unwrap();
             });
-        }
-
-        fn scores(&mut self, binding: &Arc<Binding>, _: Scores) {
-            self.tell.send(Told::Scored(binding.epoch, Vec::new())).unwrap();
-        }
-
-        fn recalls(&mut self, binding: &Arc<Binding>, _: Vec<Recall>) {
-            self.tell.send(Told::Recalled(binding.epoch)).unwrap();
         }
 
         fn dead_letters(&mut self, binding: &Arc<Binding>, _: Vec<DeadLetter>) {
@@ -420,6 +566,7 @@ mod tests {
                 dates: Dates::at(0, 0),
                 mark: Mark::default(),
                 records: Arc::default(),
+                others: None,
             };
             assert_eq!(committer.run(&cuts, &shares, &told, &failure).epoch, Epoch(1));
         }

@@ -12,6 +12,7 @@ use timely::worker::Worker;
 use super::loader::Loaders;
 use super::refresher::{Change, Refresher};
 use super::{Counted, Job, Part, Share};
+use crate::cluster::Network;
 use crate::decode::{self, KEPT_OF_TOO_LONG};
 use crate::failpoint;
 use crate::metrics;
@@ -32,9 +33,8 @@ pub(super) struct Plan {
 }
 
 /// Starts all workers of this process.
-pub(super) fn start(plan: Plan) -> Result<WorkerGuards<()>, String> {
-    let workers = plan.job.workers;
-    timely::execute(timely::Config::process(workers), move |worker| {
+pub(super) fn start(plan: Plan, network: Network) -> Result<WorkerGuards<()>, String> {
+    network.start(plan.job.workers, move |worker| {
         run(&plan, worker);
         // What is left, if anything, is not to be finished.
         for dataflow in worker.installed_dataflows() {
@@ -44,12 +44,12 @@ pub(super) fn start(plan: Plan) -> Result<WorkerGuards<()>, String> {
 }
 
 fn run(plan: &Plan, worker: &mut Worker) {
-    let index = worker.index();
-    let history_bytes = plan.job.history_bytes / worker.peers();
+    let index = worker.index() % plan.job.workers;
+    let history_bytes = plan.job.history_bytes / plan.job.workers;
     let settings = &plan.job.settings;
     let (inputs, outputs) = dataflows::build(worker, settings, history_bytes, plan.bound);
-    // One worker feeds the table for all.
-    let similar = (index == 0 && plan.job.settings.recall).then(|| Similar {
+    // One worker of all processes feeds the table for all.
+    let similar = (worker.index() == 0 && plan.job.settings.recall).then(|| Similar {
         changes: plan.refresher.attend(),
         complete: false,
         changed: BTreeMap::new(),
@@ -104,6 +104,7 @@ fn run(plan: &Plan, worker: &mut Worker) {
 
 struct State<'a> {
     plan: &'a Plan,
+    /// Of the workers of this process.
     index: usize,
     inputs: Inputs,
     outputs: Outputs,

@@ -11,6 +11,7 @@
 //! least the thread asks whether its token stands, which lets the [`Fence`](super::Fence) pass; then it writes the
 //! freshness too. Once a minute it compares all key marks with what the ledger knows of them.
 
+mod confirm;
 mod error;
 mod start;
 mod writer;
@@ -28,6 +29,7 @@ use crate::outside::Done;
 use crate::redis::KeyMark;
 use crate::retry::Stop;
 
+pub use confirm::confirm;
 pub use error::{Error, Then};
 pub use start::{Again, Found, Opened, Vacant, open, reached_by, reset};
 pub use writer::Room;

@@ -50,6 +50,15 @@ pub fn score_key(names: &Names, key: ScoreKey) -> String {
     template.replacen("{channel}", &channel.to_string(), 1)
 }
 
+/// The channel of a score key; none where it is no list of these names.
+pub fn channel_of(names: &Names, score_key: &str) -> Option<Channel> {
+    [&names.hot, &names.new].into_iter().find_map(|template| {
+        let (before, behind) = template.split_once("{channel}")?;
+        let channel = score_key.strip_prefix(before)?.strip_suffix(behind)?;
+        channel.parse().ok().map(Channel)
+    })
+}
+
 /// The name of the key mark of a score key.
 pub(super) fn key_mark(job: &str, score_key: &str) -> String {
     format!("{PREFIX}{job}:{{{score_key}}}")
@@ -77,6 +86,9 @@ mod tests {
         let names = Names { hot: "ch:{channel}:hot".to_owned(), ..Names::default() };
         let key = score_key(&names, ScoreKey::Hot(Channel(18)));
         assert_eq!(key, "ch:18:hot");
+        assert_eq!(channel_of(&names, &key), Some(Channel(18)));
+        assert_eq!(channel_of(&names, "ch:x:hot"), None);
+        assert_eq!(channel_of(&names, "ch:18:new"), None);
         let mark = key_mark("recall", &key);
         assert_eq!(mark, "online-recall:recall:{ch:18:hot}");
         assert_eq!(Slot::for_key(&mark), Slot::for_key(&key));

@@ -14,7 +14,7 @@ use crate::source::Topic;
 pub(super) const FORMAT: &str = "1";
 
 /// An incarnation: its number, and random bits that no other of that number has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     /// The number: one above the last.
     pub number: u64,
@@ -36,7 +36,7 @@ impl Token {
 }
 
 /// An epoch and its date T(e).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Dated {
     /// The epoch.
     pub epoch: Epoch,
@@ -63,7 +63,7 @@ impl fmt::Display for Dated {
 }
 
 /// What stands beside a score key: the last epoch that was applied to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyMark {
     /// The epoch.
     pub last: Dated,

@@ -8,7 +8,7 @@ use dataflows::Recall;
 
 use super::{DeadLetter, Redis, Scores};
 use crate::ledger::Binding;
-use crate::outside::{Done, Outside, Told};
+use crate::outside::{Done, Effects, Outside, Told};
 
 /// What stands outside while epochs run again for score keys: the scores, and nothing else.
 pub struct Again {
@@ -30,17 +30,19 @@ impl Again {
     }
 }
 
-impl Outside for Again {
-    fn bind(&mut self, binding: &Arc<Binding>) {
-        unreachable!("epoch {} runs again, and is not bound", binding.epoch);
-    }
-
+impl Effects for Again {
     fn scores(&mut self, binding: &Arc<Binding>, scores: Scores) {
         self.scores.scores(binding, scores);
     }
 
     fn recalls(&mut self, binding: &Arc<Binding>, _: Vec<Recall>) {
         self.tell(Told::Recalled(binding.epoch));
+    }
+}
+
+impl Outside for Again {
+    fn bind(&mut self, binding: &Arc<Binding>) {
+        unreachable!("epoch {} runs again, and is not bound", binding.epoch);
     }
 
     fn dead_letters(&mut self, binding: &Arc<Binding>, _: Vec<DeadLetter>) {

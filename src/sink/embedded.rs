@@ -15,7 +15,7 @@ use rustc_hash::FxBuildHasher;
 use super::{DeadLetter, Scores};
 use crate::failpoint;
 use crate::ledger::Binding;
-use crate::outside::{Done, Outside, Told};
+use crate::outside::{Done, Effects, Outside, Told};
 use crate::source::Group;
 use crate::store::rows::{self, List, Replay, Version};
 use crate::store::{Error, Store};
@@ -25,7 +25,7 @@ pub struct Embedded {
     store: Arc<Store>,
     replay: Replay,
     told: Sender<Told>,
-    waiting: BTreeMap<Epoch, Effects>,
+    waiting: BTreeMap<Epoch, Waiting>,
     scores: Written,
     /// Whom lag tools ask how far the mark has come; none where the source is no topic.
     group: Option<Group>,
@@ -33,7 +33,7 @@ pub struct Embedded {
 
 /// What an epoch does.
 #[derive(Default)]
-struct Effects {
+struct Waiting {
     scores: Scores,
     recalls: Vec<Recall>,
     letters: Vec<DeadLetter>,
@@ -62,7 +62,7 @@ impl Embedded {
         Embedded { group: Some(group), ..self }
     }
 
-    fn effects(&mut self, binding: &Binding) -> &mut Effects {
+    fn effects(&mut self, binding: &Binding) -> &mut Waiting {
         self.waiting.entry(binding.epoch).or_default()
     }
 
@@ -147,11 +147,7 @@ impl Embedded {
     }
 }
 
-impl Outside for Embedded {
-    fn bind(&mut self, binding: &Arc<Binding>) {
-        self.tell(Told::Bound(binding.epoch));
-    }
-
+impl Effects for Embedded {
     fn scores(&mut self, binding: &Arc<Binding>, scores: Scores) {
         self.effects(binding).scores = scores;
         self.tell(Told::Scored(binding.epoch, Vec::new()));
@@ -160,6 +156,12 @@ impl Outside for Embedded {
     fn recalls(&mut self, binding: &Arc<Binding>, recalls: Vec<Recall>) {
         self.effects(binding).recalls = recalls;
         self.tell(Told::Recalled(binding.epoch));
+    }
+}
+
+impl Outside for Embedded {
+    fn bind(&mut self, binding: &Arc<Binding>) {
+        self.tell(Told::Bound(binding.epoch));
     }
 
     fn dead_letters(&mut self, binding: &Arc<Binding>, letters: Vec<DeadLetter>) {

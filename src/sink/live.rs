@@ -8,30 +8,32 @@ use dataflows::Recall;
 
 use super::{DeadLetter, DeadLetters, Hbase, Redis, Scores};
 use crate::ledger::{self, Binding};
-use crate::outside::{Done, Outside, Told};
+use crate::outside::{Done, Effects, Outside, Told};
 use crate::source::Group;
 
 /// What writes each kind of effect.
 pub struct Live {
     /// Bindings and marks.
     pub ledger: ledger::Redis,
-    /// Scores.
-    pub scores: Redis,
-    /// Recalls; none where `recall` is not among the dataflows.
-    pub recalls: Option<Hbase>,
+    /// Scores and recalls.
+    pub owned: Owned,
     /// Dead letters.
     pub letters: DeadLetters,
     /// Whom lag tools ask how far the mark has come; none where the source is no topic.
     pub group: Option<Group>,
-    /// Where the others tell what became of a call.
+}
+
+/// What writes the effects of the keys and cells that the workers of a process own.
+pub struct Owned {
+    /// Scores.
+    pub scores: Redis,
+    /// Recalls; none where `recall` is not among the dataflows.
+    pub recalls: Option<Hbase>,
+    /// Where both tell what became of a call.
     pub told: Sender<Told>,
 }
 
-impl Outside for Live {
-    fn bind(&mut self, binding: &Arc<Binding>) {
-        self.ledger.bind(binding);
-    }
-
+impl Effects for Owned {
     fn scores(&mut self, binding: &Arc<Binding>, scores: Scores) {
         self.scores.scores(binding, scores);
     }
@@ -46,6 +48,22 @@ impl Outside for Live {
                 }
             }
         }
+    }
+}
+
+impl Effects for Live {
+    fn scores(&mut self, binding: &Arc<Binding>, scores: Scores) {
+        self.owned.scores(binding, scores);
+    }
+
+    fn recalls(&mut self, binding: &Arc<Binding>, recalls: Vec<Recall>) {
+        self.owned.recalls(binding, recalls);
+    }
+}
+
+impl Outside for Live {
+    fn bind(&mut self, binding: &Arc<Binding>) {
+        self.ledger.bind(binding);
     }
 
     fn dead_letters(&mut self, binding: &Arc<Binding>, letters: Vec<DeadLetter>) {

@@ -23,20 +23,24 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::{Article, Epoch};
+use serde::{Deserialize, Serialize};
 
 use super::Scores;
+use crate::cluster::Place;
 use crate::config;
 use crate::failpoint;
-use crate::ledger::{self, Binding, Doubt, Doubts};
+use crate::ledger::{self, Binding, Doubt, Doubts, Names};
 use crate::outside::Told;
-use crate::redis::{self, Client, Dated, KeyMark, Part, ScoreKey, Scored, Token, score_key};
+use crate::redis::{
+    self, Client, Dated, KeyMark, Part, ScoreKey, Scored, Token, channel_of, score_key,
+};
 use crate::retry::{Ended, Fault, Faulty, Peer, Stop, persist};
 
 /// How many articles a script changes at most: a millisecond or two of Redis's time.
 const PART: usize = 2000;
 
 /// Where scores begin.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Begin {
     /// The last epoch that was applied to each score key.
     pub keys: BTreeMap<String, KeyMark>,
@@ -68,6 +72,19 @@ impl Begin {
     }
 }
 
+impl Begin {
+    /// As far as it concerns a process, of the lists of these names: each is touched by one process.
+    #[must_use]
+    pub fn of_process(mut self, names: &Names, here: Place) -> Begin {
+        // A list of other names is touched by none of the epochs.
+        self.touched.retain(|key, _| match channel_of(names, key) {
+            Some(channel) => here.owns(channel),
+            None => here.index == 0,
+        });
+        self
+    }
+}
+
 /// Writes scores into Redis. Calls do not wait; what became of them is told.
 ///
 /// Dropping it stops the job: what was called for and not told may be written, or not.
@@ -77,10 +94,11 @@ pub struct Redis {
     owner: Option<JoinHandle<()>>,
 }
 
-/// While epochs ran again for a score key, somebody else has written.
+/// This score key stands at another time than the ledger, and why is not found out here: while epochs ran
+/// again for it somebody else has written, or a part of Redis went back.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} was changed while epochs ran again for it")]
-pub struct Changed(String);
+#[error("{0} stands at another time than the ledger")]
+pub struct Changed(pub String);
 
 impl Redis {
     /// Writes scores of a job; `doubts` hears of key marks that stand at another time than the ledger.

@@ -51,6 +51,18 @@ struct State {
     /// Hears of every closed epoch; gone when there will be no more.
     cuts: Option<Sender<Cut>>,
     workers: Vec<Thread>,
+    /// In a cluster: what is known of the epochs of the others.
+    others: Option<Others>,
+}
+
+/// What a process of a cluster knows of the epochs of the others.
+struct Others {
+    /// The last epoch that was closed elsewhere.
+    closed: Epoch,
+    /// Hears when the source has ended here: of the first epoch that is not closed.
+    left: Sender<Epoch>,
+    /// The source has ended: what is closed elsewhere is closed here too, without a record.
+    has_left: bool,
 }
 
 /// What a worker finds in the feed.
@@ -89,6 +101,34 @@ impl State {
         }
     }
 
+    /// Closes the open epoch.
+    fn close(&mut self, cut: Cut) -> Result<(), Stopped> {
+        let cuts = self.cuts.as_ref().ok_or(Stopped)?;
+        let epoch = cut.epoch;
+        // Told before the workers are: whoever applies an epoch knows what it is. Never waits, since
+        // the channel is unbounded; the number of epochs in flight is what bounds it.
+        cuts.send(cut).map_err(|_| Stopped)?;
+        failpoint::reach("cut-sent");
+        self.open = epoch.next();
+        if let Some(begun) = self.begun.take() {
+            metrics::stage(Stage::Read, begun.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Where the source has ended, closes what is closed elsewhere.
+    fn follow(&mut self) {
+        while let Some(others) = &self.others
+            && others.has_left
+            && others.closed >= self.open
+        {
+            let (epoch, ranges) = (self.open, Vec::new());
+            if self.close(Cut { epoch, ranges }).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Whether few enough epochs, and bytes of them, are closed and not marked.
     fn may_begin(&self, in_flight: u64) -> bool {
         let closed = self.flying.iter().filter(|(epoch, _)| *epoch < self.open);
@@ -98,6 +138,16 @@ impl State {
 }
 
 impl Feed {
+    /// Makes a feed of one process of a cluster, whose epochs are those of all. `left` hears when the source
+    /// ends here: of the first epoch that it has not closed. Then nothing ends before
+    /// [`Feed::end_at`].
+    pub fn of_cluster(mark: Epoch, in_flight: u64, cuts: Sender<Cut>, left: Sender<Epoch>) -> Feed {
+        let mut feed = Feed::new(mark, in_flight, cuts);
+        let state = feed.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.others = Some(Others { closed: mark, left, has_left: false });
+        feed
+    }
+
     /// Makes a feed for a job whose last marked epoch is `mark`; `cuts` hears of every closed epoch.
     pub fn new(mark: Epoch, in_flight: u64, cuts: Sender<Cut>) -> Feed {
         Feed {
@@ -114,6 +164,7 @@ impl Feed {
                 fresh: VecDeque::new(),
                 cuts: Some(cuts),
                 workers: Vec::new(),
+                others: None,
             }),
             room: Condvar::new(),
             in_flight,
@@ -167,18 +218,41 @@ impl Feed {
     pub fn close(&self, cut: Cut) -> Result<(), Stopped> {
         let mut state = self.lock();
         assert_eq!(cut.epoch, state.open, "the open epoch is closed");
-        let cuts = state.cuts.as_ref().ok_or(Stopped)?;
-        let epoch = cut.epoch;
-        // Told before the workers are: whoever applies an epoch knows what it is. Never waits, since
-        // the channel is unbounded; the number of epochs in flight is what bounds it.
-        cuts.send(cut).map_err(|_| Stopped)?;
-        failpoint::reach("cut-sent");
-        state.open = epoch.next();
-        if let Some(begun) = state.begun.take() {
-            metrics::stage(Stage::Read, begun.elapsed());
-        }
+        state.close(cut)?;
         wake(&state);
         Ok(())
+    }
+
+    /// Hears that another process of the cluster has closed an epoch.
+    pub fn closed_elsewhere(&self, epoch: Epoch) {
+        let mut state = self.lock();
+        let Some(others) = &mut state.others else { return };
+        others.closed = others.closed.max(epoch);
+        state.follow();
+        wake(&state);
+    }
+
+    /// Whether another process has closed the epoch that is open here.
+    pub fn is_due(&self) -> bool {
+        let state = self.lock();
+        state.others.as_ref().is_some_and(|others| others.closed >= state.open)
+    }
+
+    /// Whether there are other processes.
+    pub fn is_of_cluster(&self) -> bool {
+        self.lock().others.is_some()
+    }
+
+    /// Says that this epoch is the first that no process will ever close: all before it are closed here.
+    pub fn end_at(&self, epoch: Epoch) {
+        let mut state = self.lock();
+        if let Some(others) = &mut state.others {
+            others.closed = Epoch(epoch.0.saturating_sub(1));
+            state.follow();
+        }
+        state.ended |= !state.stopped;
+        state.cuts = None;
+        wake(&state);
     }
 
     /// Says that every record up to this time, in milliseconds since 1970, stands in epochs below the
@@ -205,6 +279,16 @@ impl Feed {
     /// Says that no epoch will be begun any more.
     pub fn end(&self) {
         let mut state = self.lock();
+        let stopped = state.stopped;
+        if let (Some(others), false) = (&mut state.others, stopped) {
+            others.has_left = true;
+            state.follow();
+            let open = state.open;
+            let told = state.others.as_ref().is_some_and(|others| others.left.send(open).is_ok());
+            if told {
+                return;
+            }
+        }
         // A source that was stopped ends, too, but not because there was nothing more.
         state.ended |= !state.stopped;
         state.cuts = None;

@@ -36,7 +36,7 @@ use crate::config::{self, Start};
 use crate::kafka::{Access, At, Partition};
 use crate::ledger::Binding;
 use crate::retry::{Peer, Stop, persist};
-use crate::source::{Feed, Position, Reached, Topic};
+use crate::source::{Feed, Position, Reached, Spread, Topic};
 
 pub use error::Error;
 use part::Part;
@@ -81,8 +81,8 @@ impl Kafka {
         Ok(reached)
     }
 
-    /// Opens the topics: `reached` is how far the mark has come, `bound` are the epochs above it. Waits
-    /// for servers that do not answer yet.
+    /// Opens the topics, as far as this process reads them: `reached` is how far the mark has come, `bound`
+    /// are the epochs above it. Waits for servers that do not answer yet.
     ///
     /// # Errors
     ///
@@ -92,6 +92,7 @@ impl Kafka {
         epoch: config::Epoch,
         reached: &Reached,
         bound: &VecDeque<Binding>,
+        spread: Spread,
         stop: Stop,
     ) -> Result<Kafka, Error> {
         let access = Access::of(config);
@@ -104,6 +105,9 @@ impl Kafka {
             .map(|((topic, name), (offset, position))| (*topic, &name[..], *offset, position));
         for (topic, name, offset, position) in known {
             let partition = parse(name)?;
+            if !spread.has(topic, partition.number) {
+                continue;
+            }
             let Position::Topic(mark) = position else { return Err(Error::foreign(name)) };
             let mut ranges = bound.iter().flat_map(|binding| &binding.ranges);
             let first = ranges.find(|range| range.partition == name);
@@ -120,6 +124,9 @@ impl Kafka {
         for range in bound.iter().flat_map(|binding| &binding.ranges) {
             if !parts.iter().any(|part| part.name() == range.partition) {
                 let partition = parse(&range.partition)?;
+                if !spread.has(range.topic, partition.number) {
+                    continue;
+                }
                 parts.push(Part::new(range.topic, (partition, 0), range.from, 0));
             }
         }
@@ -127,6 +134,7 @@ impl Kafka {
             // Asking changes nothing.
             let new = persist(&stop, Peer::Kafka, "the partitions of the topics", |_| {
                 let mut new = ask.partitions(name)?;
+                new.retain(|it| spread.has(*topic, it.number));
                 new.retain(|it| !parts.iter().any(|part| part.partition == *it));
                 ask.offsets(At::Beginning, &new)
             })?;
@@ -138,7 +146,8 @@ impl Kafka {
         let shared = Arc::new(Shared::default());
         let on_gap = config.on_gap;
         let lost = BTreeMap::new();
-        let mut reader = Reader { messages, ask, topics, parts, lost, on_gap, shared, stop };
+        let mut reader =
+            Reader { messages, ask, topics, parts, spread, lost, on_gap, shared, stop };
         reader.look()?;
         Ok(Kafka { reader, bound: bound.clone(), epoch })
     }
@@ -174,6 +183,7 @@ impl Kafka {
         let watch = Watch {
             ask: Arc::clone(&reader.ask),
             topics: reader.topics.clone(),
+            spread: reader.spread,
             shared: Arc::clone(&reader.shared),
             behind: epoch.records.saturating_mul(2),
             stop: Stop::default(),

@@ -11,7 +11,7 @@ use online_recall::ledger::{Binding, now};
 use online_recall::metrics;
 use online_recall::retry::Stop;
 use online_recall::source::kafka::{Error, Group};
-use online_recall::source::{Cut, Feed, Kafka, Next, Range, Reached};
+use online_recall::source::{Cut, Feed, Kafka, Next, Range, Reached, Spread};
 use testing::kafka::{SHORT, Topics, wait_for};
 
 /// What the source is configured with.
@@ -46,7 +46,7 @@ impl Settled {
 
     pub fn open(&self, reached: &Reached, bound: &[Binding]) -> Result<Kafka, Error> {
         let bound = bound.iter().cloned().collect::<VecDeque<_>>();
-        Kafka::open(&self.kafka, self.epoch, reached, &bound, Stop::default())
+        Kafka::open(&self.kafka, self.epoch, reached, &bound, Spread::ALL, Stop::default())
     }
 }
 

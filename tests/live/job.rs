@@ -1,5 +1,6 @@
 //! The job as a process of its own.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -105,6 +106,23 @@ impl Job {
             assert!(over.is_none(), "it ended before `{what}`: {}", over.unwrap());
             None
         });
+    }
+
+    /// The processes that it has launched and that run now, by index.
+    pub fn launched(&self) -> BTreeMap<usize, Pid> {
+        let parent = self.pid().as_raw_nonzero();
+        let Ok(children) = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))
+        else {
+            return BTreeMap::new();
+        };
+        let index = |child: &str| {
+            let words = fs::read(format!("/proc/{child}/cmdline")).ok()?;
+            let words: Vec<_> = words.split(|byte| *byte == 0).collect();
+            let at = words.iter().position(|word| *word == b"-p")?;
+            let index = str::from_utf8(words.get(at + 1)?).ok()?.parse().ok()?;
+            Some((index, Pid::from_raw(child.parse().ok()?)?))
+        };
+        children.split_ascii_whitespace().filter_map(index).collect()
     }
 
     fn pid(&self) -> Pid {

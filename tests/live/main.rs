@@ -10,7 +10,7 @@
 //! have the server too. What the job bound is turned into a plan for the oracle, and what it left behind
 //! must be what the oracle says, once and to the byte ([`judge`]). A fault that did not happen fails its
 //! test. Catches whatever is lost, doubled, reordered or stuck around a fault, and bindings that miss or
-//! repeat a record. Not here: several processes.
+//! repeat a record.
 
 #![allow(
     clippy::panic,
@@ -19,6 +19,7 @@
     reason = "a panic is a test's verdict, and what is printed its report"
 )]
 
+mod cluster;
 mod gaps;
 mod input;
 mod job;

@@ -227,12 +227,22 @@ impl Site {
 
     /// Starts the job; it kills itself at this point, and has these arguments besides.
     pub fn start_with(&self, workers: u32, stop_at: Option<&str>, more: &[&str]) -> Job {
+        self.begin("run", workers, stop_at, more)
+    }
+
+    /// Starts the job as a cluster of so many processes, each with so many workers.
+    pub fn launch(&self, processes: u32, workers: u32, more: &[&str]) -> Job {
+        let processes = processes.to_string();
+        self.begin("launch", workers, None, &[&["-n", &processes], more].concat())
+    }
+
+    fn begin(&self, command: &str, workers: u32, stop_at: Option<&str>, more: &[&str]) -> Job {
         let nth = self.starts.fetch_add(1, Ordering::Relaxed);
         let workers = workers.to_string();
         let mut args = vec!["-w", &workers];
         args.extend(self.sets.iter().flat_map(|set| ["--set", set]));
         args.extend(more);
-        let mut command = program::command(self.folder(), ["run", "--config", "job.toml"]);
+        let mut command = program::command(self.folder(), [command, "--config", "job.toml"]);
         command.args(args);
         self.trust(&mut command);
         Job::start(command, &self.folder().join(format!("log-{nth}")), stop_at)

@@ -5,7 +5,7 @@ use std::thread;
 
 use dataflows::Epoch;
 use online_recall::ledger::{Again, Error, Then};
-use online_recall::outside::{Outside, Told};
+use online_recall::outside::{Effects, Told};
 use online_recall::redis::Token;
 use online_recall::retry::Stop;
 use online_recall::sink::{self, Begin};

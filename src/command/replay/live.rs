@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::{Progress, Summary, arguments, epoch_records, plan, stopped_is_done};
 use crate::cli;
+use crate::cluster::Place;
 use crate::command::ending::{Ending, Manner};
 use crate::command::incarnations::{Ready, Records};
 use crate::command::work::Work;
@@ -56,7 +57,8 @@ pub(super) fn into_servers(
         found: Cell::default(),
     };
     let health = Health::default();
-    let work = Work { config, workers: args.workers.into(), health, ending, records };
+    let here = Place::alone(args.workers.into());
+    let work = Work { config, here, hub: None, health, ending, records };
     let done = work.with_servers(&into, false, &files)?;
     if let Some(signal) = work.ending.signal().filter(|_| !done.is_all) {
         return Err(Error::Interrupted(signal));

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::error::Error;
 use super::part;
 use super::reader::{OVERDUE, PATIENCE, Reader, TAKEN, place, push};
-use crate::kafka::{At, What};
+use crate::kafka::{At, Partition, What};
 use crate::ledger::{Binding, now};
 use crate::source::{Cut, Feed, Position, Range};
 
@@ -16,8 +16,14 @@ impl Reader {
         let epoch = feed.begin()?;
         assert_eq!(epoch, binding.epoch, "bound epochs follow the mark without a gap");
         // 1. Each range has its partition, which stands where the range begins or behind a gap.
+        let mut ranges = binding.ranges;
+        ranges.retain(|range| {
+            // A name that is none is an error below.
+            let number = Partition::parse(&range.partition).map_or(0, |it| it.number);
+            self.spread.has(range.topic, number)
+        });
         let mut wanted = BTreeMap::new();
-        for range in &binding.ranges {
+        for range in &ranges {
             let nth = self.parts.iter().position(|part| part.name() == range.partition);
             let nth = nth.ok_or_else(|| Error::foreign(&range.partition))?;
             // Between its epoch and the one before, the topic was made anew.
@@ -88,7 +94,7 @@ impl Reader {
                 self.pass(Error::Anew { partition, wanted, earliest }, 0)?;
             }
         }
-        feed.close(Cut { epoch, ranges: binding.ranges })?;
+        feed.close(Cut { epoch, ranges })?;
         Ok(())
     }
 

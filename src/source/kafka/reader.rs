@@ -16,7 +16,7 @@ use crate::config::{self, OnGap};
 use crate::kafka::{Code, Consumer, Found, Messages, What};
 use crate::ledger::{Binding, now};
 use crate::retry::Stop;
-use crate::source::{Cut, Feed, Stopped};
+use crate::source::{Cut, Feed, Spread, Stopped};
 
 /// How long nothing may come before it is asked whether the job ends.
 pub(super) const PATIENCE: Duration = Duration::from_millis(100);
@@ -45,8 +45,10 @@ pub(super) struct Reader {
     pub ask: Arc<Consumer>,
     /// What is read beyond the bound epochs.
     pub topics: Topics,
-    /// All of them, in the order of an epoch's records.
+    /// All that are read here, in the order of an epoch's records.
     pub parts: Vec<Part>,
+    /// Which these are.
+    pub spread: Spread,
     /// Those that are others than were read, until they begin again: with the ids of their topics, and
     /// their earliest offsets.
     pub lost: BTreeMap<usize, (u128, u64)>,
@@ -95,14 +97,15 @@ impl Reader {
         self.read_on(epoch, feed, news)
     }
 
-    /// Reads epochs as they were bound. Says whether it did: not where the source is to end.
+    /// Reads epochs as they were bound. Says whether it did: not where the source is to end, unless others
+    /// read them too.
     pub fn read_all_bound(
         &mut self,
         bound: impl IntoIterator<Item = Binding>,
         feed: &Feed,
     ) -> Result<bool, Error> {
         for binding in bound {
-            if feed.is_finishing() {
+            if feed.is_finishing() && !feed.is_of_cluster() {
                 return Ok(false);
             }
             self.read_bound(binding, feed)?;
@@ -117,6 +120,8 @@ impl Reader {
         news: &Receiver<News>,
     ) -> Result<(), Error> {
         let mut open = Open::default();
+        // Nobody who waits for records hears that an epoch was closed elsewhere.
+        let longest = if feed.is_of_cluster() { SHORT } else { PATIENCE };
         let mut tick = Instant::now() + epoch.interval;
         loop {
             // 1. Nothing is heard late: of new partitions, of doubts, of the end.
@@ -151,8 +156,14 @@ impl Reader {
             // 2. The open epoch is closed at a tick, or as soon after as it may be begun; where it is
             //    full, it is waited for that. Nothing more is taken then, and the client's queue, once
             //    it is full, is not filled: this is the back-pressure.
+            //    What others have closed is closed here too, also without a record: epochs are those of all.
             let full = open.records >= epoch.records || open.bytes >= EPOCH_BYTES;
             let now = Instant::now();
+            if feed.is_due() && (open.begun.is_some() || feed.may_begin()) {
+                self.close(&mut open, feed)?;
+                tick = now + epoch.interval;
+                continue;
+            }
             let due = now >= tick;
             if full {
                 self.publish();
@@ -172,9 +183,9 @@ impl Reader {
 
             // 3. What comes is taken, and handed over where it makes a chunk.
             let patience = match open.records {
-                0 => PATIENCE,
+                0 => longest,
                 _ if due => SHORT.min(epoch.interval),
-                _ => tick.saturating_duration_since(now).min(PATIENCE),
+                _ => tick.saturating_duration_since(now).min(longest),
             };
             let failed = self.take(patience, epoch.records, &mut open);
             if open.begun.is_some() || self.parts.iter().any(Part::is_full) && feed.may_begin() {
@@ -262,7 +273,10 @@ impl Reader {
     /// Tells up to when every record stands in a closed epoch: none waits here.
     fn tell_freshness(&self, feed: &Feed) {
         let seen = self.parts.iter().filter(|part| !part.gone).map(|part| part.seen);
-        if let Some(seen) = seen.min().flatten() {
+        if self.parts.is_empty() {
+            // Of what others read, others tell.
+            feed.fresh(now());
+        } else if let Some(seen) = seen.min().flatten() {
             feed.fresh(seen);
         }
         self.publish();

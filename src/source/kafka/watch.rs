@@ -12,7 +12,7 @@ use crate::kafka::{self, At, Consumer, Partition};
 use crate::ledger::now;
 use crate::metrics;
 use crate::retry::{Ended, Peer, Stop, chain, persist};
-use crate::source::{Range, Topic};
+use crate::source::{Range, Spread, Topic};
 
 use super::Topics;
 
@@ -107,6 +107,8 @@ impl Group {
 pub(super) struct Watch {
     pub ask: Arc<Consumer>,
     pub topics: Topics,
+    /// Which of their partitions are read here.
+    pub spread: Spread,
     pub shared: Arc<Shared>,
     /// How many records behind is behind.
     pub behind: u64,
@@ -180,7 +182,7 @@ impl Watch {
             let is_there = |partition: &Partition| new.contains(partition);
             let mut of_it = reached.keys().filter(|partition| *partition.topic == **name);
             missing |= !of_it.all(is_there);
-            new.retain(|partition| !reached.contains_key(partition));
+            new.retain(|it| self.spread.has(*topic, it.number) && !reached.contains_key(it));
             if !new.is_empty() {
                 let beginnings = self.ask.offsets(At::Beginning, &new)?;
                 for (partition, from) in &beginnings {

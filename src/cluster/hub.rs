@@ -1,0 +1,244 @@
+//! Process 0: it gathers the others, begins runs with them, and ends with them.
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::door::{Circle, Door, settle};
+use super::handshake::Purpose;
+use super::link::{Heard, Link};
+use super::network::Network;
+use super::said::{Plan, ToHub, ToMember};
+use super::{Error, FAREWELL, OVERDUE, end, leave};
+use crate::retry::Stop;
+
+/// How often it is looked who has joined.
+const LOOKED_EVERY: Duration = Duration::from_millis(20);
+
+/// How often it is logged who is missing.
+const LOGGED_EVERY: Duration = Duration::from_secs(30);
+
+/// Process 0, as it speaks with the others, its members.
+pub struct Hub {
+    circle: Circle,
+    door: Door,
+    members: Arc<Members>,
+    heard: Receiver<(usize, ToHub)>,
+}
+
+/// What the threads that listen to members share.
+struct Members {
+    /// By index; none of this process, and of those that are missing.
+    links: Mutex<Vec<Option<Link<ToMember>>>>,
+    /// Up to when all is done of what each reads, as it has said last.
+    fresh: Mutex<Vec<Option<u64>>>,
+    /// All have joined: from here on a loss is the end.
+    complete: AtomicBool,
+    /// The cluster ends: a loss is none.
+    ending: AtomicBool,
+    hears: Sender<(usize, ToHub)>,
+}
+
+impl Hub {
+    /// Waits until all others have joined.
+    pub(super) fn gather(circle: Circle, door: Door, stop: &Stop) -> Result<Hub, Error> {
+        let processes = circle.agreed.processes;
+        let (hears, heard) = crossbeam_channel::unbounded();
+        let members = Arc::new(Members {
+            links: Mutex::new((0..processes).map(|_| None).collect()),
+            fresh: Mutex::default(),
+            complete: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            hears,
+        });
+        let hub = Hub { circle, door, members, heard };
+        let mut logged = Instant::now();
+        let mut patience = Duration::from_secs(1);
+        loop {
+            let missing = hub.missing();
+            for index in &missing {
+                // Also one that has joined, was lost, and joins again.
+                if let Some(socket) = hub.door.take(*index, Purpose::Control, Duration::ZERO) {
+                    hub.attend(*index, socket)?;
+                }
+            }
+            if hub.members.complete_if_all_joined() {
+                return Ok(hub);
+            }
+            if logged.elapsed() >= patience {
+                let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+                log::info!("waiting for the other processes: missing={}", missing.join(","));
+                (logged, patience) = (Instant::now(), LOGGED_EVERY);
+            }
+            if stop.wait(LOOKED_EVERY) {
+                hub.leave(0, None);
+                return Err(Error::Stopped);
+            }
+        }
+    }
+
+    fn missing(&self) -> Vec<usize> {
+        let links = lock(&self.members.links);
+        (1..links.len()).filter(|index| links[*index].is_none()).collect()
+    }
+
+    fn attend(&self, index: usize, socket: TcpStream) -> Result<(), Error> {
+        settle(&socket, self.circle.silence)?;
+        let members = Arc::clone(&self.members);
+        let hear = move |heard| members.hear(index, heard);
+        let link = Link::start(socket, self.circle.silence, hear)?;
+        log::info!("joined: process={index}");
+        lock(&self.members.links)[index] = Some(link);
+        Ok(())
+    }
+
+    /// How many processes there are, this one included.
+    pub fn processes(&self) -> usize {
+        self.circle.agreed.processes
+    }
+
+    /// What members say, each in its order.
+    pub fn heard(&self) -> &Receiver<(usize, ToHub)> {
+        &self.heard
+    }
+
+    /// Says something to all members; never waits.
+    pub fn say(&self, what: &ToMember) {
+        for link in lock(&self.members.links).iter().flatten() {
+            link.say(what);
+        }
+    }
+
+    /// Begins a run with all members.
+    ///
+    /// # Errors
+    ///
+    /// If one is not there in time.
+    pub fn begin(&self, plan: &Plan) -> Result<Network, Error> {
+        *lock(&self.members.fresh) = vec![None; self.processes()];
+        self.say(&ToMember::Begin(Box::new(plan.clone())));
+        let mut sockets = vec![None];
+        for index in 1..self.processes() {
+            let came = self.door.take(index, Purpose::Data(plan.run), OVERDUE);
+            let socket = came.ok_or(Error::Late { index })?;
+            settle(&socket, self.circle.silence)?;
+            sockets.push(Some(socket));
+        }
+        Ok(Network { sockets })
+    }
+
+    /// Ends a run, done or not: nothing that is said later is of it.
+    ///
+    /// # Errors
+    ///
+    /// If a member does not come to its end.
+    pub fn finish(&self) -> Result<(), Error> {
+        self.say(&ToMember::Stop);
+        let mut left: Vec<usize> = (1..self.processes()).collect();
+        let until = Instant::now() + OVERDUE;
+        while let Some(first) = left.first() {
+            match self.heard.recv_deadline(until) {
+                Ok((index, ToHub::Over)) => left.retain(|it| *it != index),
+                Ok(_) => {}
+                Err(_) => return Err(Error::Late { index: *first }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Up to when all is done of what the members read, in milliseconds since 1970; none before all have
+    /// said so.
+    pub fn fresh(&self) -> Option<u64> {
+        let fresh = lock(&self.members.fresh);
+        let mut all = fresh.get(1..)?.iter().copied();
+        all.try_fold(u64::MAX, |least, time| Some(least.min(time?)))
+    }
+
+    /// Tells the members that the cluster ends: with this status, and why, unless all is well.
+    pub fn leave(&self, status: u8, why: Option<String>) {
+        self.members.say_last(status, why);
+    }
+}
+
+impl Members {
+    /// Whether all have joined; then none may be lost any more.
+    fn complete_if_all_joined(&self) -> bool {
+        // Under the lock, so that no loss falls in between.
+        let links = lock(&self.links);
+        let all = links[1..].iter().all(Option::is_some);
+        self.complete.store(all, Ordering::SeqCst);
+        all
+    }
+
+    fn hear(&self, index: usize, heard: Heard<ToHub>) {
+        match heard {
+            Heard::Message(ToHub::Fresh(time)) => {
+                if let Some(fresh) = lock(&self.fresh).get_mut(index) {
+                    *fresh = Some(time);
+                }
+            }
+            Heard::Message(ToHub::Failed(0, why)) => {
+                log::warn!("ending, as process {index} does: {why}");
+                if self.say_last(0, None) {
+                    leave();
+                }
+            }
+            Heard::Message(ToHub::Failed(status, why)) => {
+                self.fail(status, &format!("process {index} has failed: {why}"));
+            }
+            Heard::Message(message) => {
+                if self.hears.send((index, message)).is_err() {
+                    log::debug!("nobody hears the members any more");
+                }
+            }
+            Heard::Lost(why) => {
+                let mut links = lock(&self.links);
+                if !self.complete.load(Ordering::SeqCst) {
+                    links[index] = None;
+                    log::warn!("lost again before all have joined: process={index}: {why}");
+                    return;
+                }
+                drop(links);
+                self.fail(1, &format!("process {index} is lost: {why}"));
+            }
+        }
+    }
+
+    /// Ends this process, and all others with it.
+    fn fail(&self, status: u8, why: &str) {
+        if self.say_last(status, Some(why.to_owned())) {
+            end(status, why);
+        }
+    }
+
+    /// Says the end to all; whether it was not said before.
+    fn say_last(&self, status: u8, why: Option<String>) -> bool {
+        if self.ending.swap(true, Ordering::SeqCst) {
+            return false;
+        }
+        let links: Vec<_> = lock(&self.links).iter_mut().filter_map(Option::take).collect();
+        let exit = ToMember::Exit(status, why);
+        links.iter().for_each(|link| link.say(&exit));
+        let until = Instant::now() + FAREWELL;
+        for link in links {
+            link.close(until.saturating_duration_since(Instant::now()));
+        }
+        true
+    }
+}
+
+/// A number that no other run has.
+pub(super) fn draw() -> std::io::Result<u64> {
+    let mut bytes = [0; 8];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What it guards is whole at any time.
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
