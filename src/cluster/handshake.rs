@@ -66,6 +66,9 @@ pub enum Error {
     /// At the other end is something else.
     #[error("it is no process of online-recall")]
     Stranger,
+    /// The other end has said nothing to what this one has proved.
+    #[error("it has hung up: perhaps it knows another secret (cluster.secret)")]
+    HungUp,
     /// The other end does not know the secret.
     #[error("it does not know the secret of this cluster (cluster.secret)")]
     Secret,
@@ -114,7 +117,11 @@ pub(super) fn call(socket: &TcpStream, secret: &[u8], hello: &Hello) -> Result<(
     let said = postcard::to_stdvec(hello).expect("a hello has no part that cannot be written");
     let tag = Tagger::new(secret, b"caller", nonces).with(&said).tag();
     line.write(&[&(said.len() as u32).to_le_bytes(), &said, &tag])?;
-    let (answer, tag) = line.value()?;
+    let (answer, tag) = line.value().map_err(|error| match error {
+        // Who is not believed is told nothing.
+        Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => Error::HungUp,
+        error => error,
+    })?;
     let expected = Tagger::new(secret, b"listener", nonces).with(&said).with(&answer);
     if !expected.is(&tag) {
         return Err(Error::Secret);
