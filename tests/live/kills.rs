@@ -19,7 +19,7 @@ use super::site::{Plan, Site, pause};
 
 /// Where a kill may hit, in the order of an epoch. After a write of which nobody was told, and before it
 /// was sent, is the same as within its call.
-const POINTS: [&str; 14] = [
+pub const POINTS: [&str; 14] = [
     "token-taken",
     "cut-sent",
     "share",

@@ -32,4 +32,5 @@ mod records;
 mod servers;
 mod settings;
 mod site;
+mod storm;
 mod topics;

@@ -1,6 +1,7 @@
 //! A site of one test: topics, tables, keys and a job of its own, on servers that it may share.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -102,6 +103,12 @@ impl Plan {
             settings: json!({}),
         }
     }
+}
+
+/// The host file of a cluster.
+pub struct Hosts {
+    processes: usize,
+    file: String,
 }
 
 /// A site.
@@ -231,9 +238,30 @@ impl Site {
     }
 
     /// Starts the job as a cluster of so many processes, each with so many workers.
-    pub fn launch(&self, processes: u32, workers: u32, more: &[&str]) -> Job {
-        let processes = processes.to_string();
-        self.begin("launch", workers, None, &[&["-n", &processes], more].concat())
+    pub fn launch(&self, processes: u32, workers: u32) -> Job {
+        self.launch_with(processes, workers, None)
+    }
+
+    /// The same; each process kills itself at this point.
+    pub fn launch_with(&self, processes: u32, workers: u32, stop_at: Option<&str>) -> Job {
+        self.begin("launch", workers, stop_at, &["-n", &processes.to_string()])
+    }
+
+    /// Starts one process of a cluster.
+    pub fn start_in(&self, hosts: &Hosts, index: usize) -> Job {
+        let (processes, index) = (hosts.processes.to_string(), index.to_string());
+        let more = ["-n", &processes, "-p", &index, "--hostfile", &hosts.file];
+        self.begin("run", 1, None, &more)
+    }
+
+    /// Where so many processes may listen.
+    pub fn hosts(&self, processes: usize) -> Hosts {
+        let free: Vec<_> =
+            (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let lines: Vec<_> = free.iter().map(|it| it.local_addr().unwrap().to_string()).collect();
+        let file = format!("hosts-{}", self.starts.load(Ordering::Relaxed));
+        fs::write(self.folder().join(&file), lines.join("\n")).unwrap();
+        Hosts { processes, file }
     }
 
     fn begin(&self, command: &str, workers: u32, stop_at: Option<&str>, more: &[&str]) -> Job {

@@ -1,0 +1,177 @@
+//! A storm: a cluster under load, and a seeded series of all that befalls one: processes that are killed or
+//! stand still, starts with other numbers, servers that die, stand still or are away. What is left behind is
+//! judged once, at the end.
+
+use std::time::Duration;
+
+use rustix::process::{Signal, kill_process};
+use testing::kafka::wait_for;
+use testing::oracle::Oracle;
+use testing::random::Random;
+use testing::seeds;
+use testing::servers::Server;
+
+use super::input::Input;
+use super::job::Job;
+use super::judge::Doubts;
+use super::site::{Plan, Servers, Site, pause};
+
+/// Servers of a storm's own: it kills them.
+struct Weather {
+    kafka: Server,
+    redis: Server,
+    hbase: Server,
+}
+
+impl Weather {
+    fn start() -> Weather {
+        std::thread::scope(|threads| {
+            let started = ["kafka", "redis", "hbase"]
+                .map(|name| threads.spawn(move || Server::start(name, &[])));
+            let [kafka, redis, hbase] = started.map(|it| it.join().unwrap());
+            Weather { kafka, redis, hbase }
+        })
+    }
+
+    fn servers(&self) -> Servers {
+        let Weather { kafka, redis, hbase } = self;
+        Servers { kafka: kafka.address(), redis: redis.address(), hbase: hbase.address() }
+    }
+}
+
+/// What may befall a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Gust {
+    /// One process is killed.
+    Kill,
+    /// One stands still for longer than the others wait for it.
+    StandStill,
+    /// All are killed at once, and started in another number.
+    KillAll,
+    /// All are asked to end, and started in another number.
+    Rescale,
+    RedisDies,
+    RedisStandsStill,
+    BrokerDies,
+    BrokerStandsStill,
+    ThriftDies,
+    HbaseDies,
+}
+
+const GUSTS: [Gust; 10] = [
+    Gust::Kill,
+    Gust::StandStill,
+    Gust::KillAll,
+    Gust::Rescale,
+    Gust::RedisDies,
+    Gust::RedisStandsStill,
+    Gust::BrokerDies,
+    Gust::BrokerStandsStill,
+    Gust::ThriftDies,
+    Gust::HbaseDies,
+];
+
+/// Processes and workers that a cluster may have.
+const NUMBERS: [(u32, u32); 5] = [(2, 1), (2, 2), (3, 1), (4, 1), (1, 2)];
+
+fn launch(site: &Site, random: &mut Random) -> Job {
+    let (processes, workers) = *random.one_of(&NUMBERS);
+    if processes == 1 { site.start(workers) } else { site.launch(processes, workers) }
+}
+
+/// Lets one process of a cluster have this signal; says whether there was one.
+fn strike(job: &Job, signal: Signal, random: &mut Random) -> bool {
+    let launched: Vec<_> = job.launched().into_values().collect();
+    if launched.is_empty() {
+        return false;
+    }
+    // One that has ended meanwhile need not be killed.
+    kill_process(*random.one_of(&launched), signal).is_ok()
+}
+
+fn befall(gust: Gust, weather: &Weather, site: &Site, job: &mut Job, random: &mut Random) {
+    let Weather { kafka, redis, hbase } = weather;
+    let mut short = || pause(Duration::from_millis(100 + random.below(2000) as u64));
+    match gust {
+        Gust::Kill | Gust::StandStill => {
+            let signal = if gust == Gust::Kill { Signal::KILL } else { Signal::STOP };
+            strike(job, signal, random);
+        }
+        Gust::KillAll => {
+            job.signal(Signal::KILL);
+            wait_for("the end of the job", || job.over());
+            *job = launch(site, random);
+        }
+        Gust::Rescale => {
+            job.signal(Signal::TERM);
+            wait_for("the end of the job", || job.over());
+            *job = launch(site, random);
+        }
+        Gust::RedisDies => {
+            redis.kill(&[]);
+            short();
+            redis.restart(&[]);
+        }
+        Gust::RedisStandsStill => {
+            redis.stand_still("redis");
+            short();
+            redis.go_on("redis");
+        }
+        Gust::BrokerDies => {
+            kafka.kill(&[]);
+            short();
+            kafka.restart(&[]);
+        }
+        Gust::BrokerStandsStill => {
+            kafka.stand_still("broker");
+            short();
+            kafka.go_on("broker");
+        }
+        Gust::ThriftDies => {
+            hbase.kill(&["thrift"]);
+            short();
+            hbase.restart(&["thrift"]);
+        }
+        Gust::HbaseDies => {
+            hbase.kill(&["hbase"]);
+            short();
+            hbase.restart(&["hbase"]);
+        }
+    }
+}
+
+fn storm(seed: u64, gusts: usize, oracle: &mut Oracle) {
+    let weather = Weather::start();
+    let mut random = Random::new(seed);
+    let mut plan = Plan::on(weather.servers(), 5);
+    plan.sets.extend(["cluster.silence=2s", "cluster.restart_wait=1s"].map(str::to_owned));
+    let site = Site::new(plan, Input::usual(seed, 150 * gusts, oracle));
+    let mut job = launch(&site, &mut random);
+    let mut series: Vec<Gust> = Vec::new();
+    while series.len() < gusts {
+        // Each comes as often as any other, or once less.
+        let mut more = GUSTS.to_vec();
+        random.shuffle(&mut more);
+        series.extend(more);
+    }
+    series.truncate(gusts);
+    site.meanwhile(seed, &mut job, |job| {
+        for gust in series {
+            befall(gust, &weather, &site, job, &mut random);
+            // Most come before the one before is over.
+            if random.percent(30) {
+                site.wait_for_more(job, 2);
+            } else {
+                pause(Duration::from_millis(random.below(1500) as u64));
+            }
+        }
+    });
+    job.stop();
+    site.must_be_right(oracle, &Doubts::Any);
+}
+
+#[test]
+fn after_a_storm_everything_is_there_once() {
+    let (count, gusts) = if testing::all() { (20, 50) } else { (1, 12) };
+    seeds::each("live", count, |seed, oracle| storm(seed, gusts, oracle));
+}
