@@ -14,6 +14,9 @@ usage: ./run.sh COMMAND
   bench [ARGS…]    measure, as benches/RESULTS.md shows it
   bench live [ARGS…]
                    measure the live job, with real servers of its own; an hour and a half
+  soak --minutes N
+                   storms over a cluster, each with another seed, for so long; one that fails runs again
+                   with its seed: ONLINE_RECALL_TEST_SEED=SEED ./run.sh soak --minutes 1
   stack up|down|status [SERVER…]
                    real servers on loopback, for development: kafka redis hbase hdfs, and if
                    named kafka-tls redis-cluster; data under var/stack (stack/README.md)
@@ -197,6 +200,16 @@ test_all_levels() {
     [[ $failed -eq 0 ]]
 }
 
+# ---- soak ---------------------------------------------------------------------------------------
+
+soak() {
+    [[ $# -eq 2 && $1 = --minutes && $2 =~ ^[1-9][0-9]*$ ]] || { usage >&2; exit 2; }
+    need python3
+    need_servers
+    ONLINE_RECALL_SOAK_MINUTES=$2 cargo test --release --locked --features failpoints --test live -- \
+        --ignored --exact storm::soak --nocapture
+}
+
 # ---- check --------------------------------------------------------------------------------------
 
 check() {
@@ -292,6 +305,7 @@ case $command in
 replay) replay "$@" ;;
 test) test_all_levels "$@" ;;
 check) check ;;
+soak) soak "$@" ;;
 bench)
     build python3
     if [[ ${1-} = live ]]; then

@@ -126,6 +126,8 @@ def measure_rounds(bench, sizes, original, rounds):
             title = f"{of}: hot and new, {workers} worker{'s' * (workers > 1)}"
             name = f"scores_{number}_{workers}"
             note(("scores", workers), title, lambda: stages.scores(bench, workers, name))
+        title = f"{of}: hot and new, 2 processes of 1 worker"
+        note(("scores", "2 x 1"), title, lambda: stages.scores(bench, 1, f"scores_{number}_2x1", processes=2))
         for workers in stages.WORKERS:
             bench.say(f"{of}: everything, {workers} worker{'s' * (workers > 1)}")
             whole, warm = stages.everything(bench, workers, f"all_{number}_{workers}")

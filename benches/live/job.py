@@ -91,11 +91,13 @@ listen = "127.0.0.1:{servers.http}"
             if path is not None:
                 self.run("tables", "load", option, path)
 
-    def start(self, workers=1):
+    def start(self, workers=1, processes=1):
+        self.processes = processes
+        command = ["run"] if processes == 1 else ["launch", "-n", str(processes)]
         with open(self.folder / "log", "wb") as log:
             self.begun = time.monotonic()
             self.process = subprocess.Popen(
-                [self.program, "run", "--config", self.config, "-w", str(workers)],
+                [self.program, *command, "--config", self.config, "-w", str(workers)],
                 stderr=log, env=os.environ | {"RUST_LOG": "info"},
             )  # fmt: skip
         return self
@@ -105,15 +107,27 @@ listen = "127.0.0.1:{servers.http}"
         status = self.process.poll()
         if status is not None:
             raise SystemExit(f"job {self.name} has ended by itself: {status}; {self.folder}/log says why")
-        text = get(self.servers.http, "/metrics")
-        if text is None:
-            return None
         numbers = {}
-        for line in text.splitlines():
-            if line.startswith("online_recall_"):
-                name, _, number = line.removeprefix("online_recall_").rpartition(" ")
-                numbers[name] = float(number)
-        return Sample(time.monotonic(), numbers, cpu_seconds(self.process.pid), self.servers.cpu_seconds())
+        # Each process has a port of its own. How far the job is, the first one says.
+        for nth in range(self.processes):
+            text = get(self.servers.http + nth, "/metrics")
+            if text is None:
+                return None
+            for line in text.splitlines():
+                if line.startswith("online_recall_"):
+                    name, _, number = line.removeprefix("online_recall_").rpartition(" ")
+                    known = numbers.get(name, 0)
+                    numbers[name] = known if nth > 0 and name in ("epoch", "epoch_mark") else known + float(number)
+        used = sum(map(cpu_seconds, self.pids()))
+        return Sample(time.monotonic(), numbers, used, self.servers.cpu_seconds())
+
+    def pids(self):
+        """Of all its processes that compute."""
+        if self.processes == 1:
+            return [self.process.pid]
+        pid = self.process.pid
+        with open(f"/proc/{pid}/task/{pid}/children") as children:
+            return children.read().split()
 
     def wait_ready(self):
         while get(self.servers.http, "/ready") is None:
@@ -133,7 +147,8 @@ listen = "127.0.0.1:{servers.http}"
             time.sleep(PAUSE)
 
     def peak_bytes(self):
-        return peak_bytes(self.process.pid)
+        """Of the process that has the most."""
+        return max(map(peak_bytes, self.pids()))
 
     def stop(self):
         """Ends it in order."""

@@ -18,6 +18,7 @@ STAGES = {
     "decode": "the same, decoded",
     ("scores", 1): "hot and new to Redis, 1 worker",
     ("scores", 2): "hot and new to Redis, 2 workers",
+    ("scores", "2 x 1"): "hot and new to Redis, 2 processes of 1 worker",
     ("all", 1): "everything, with HBase, 1 worker",
     ("all", 2): "everything, with HBase, 2 workers",
 }
@@ -161,6 +162,7 @@ def judged(measured):
     memory = max(few_users_peak(of), once.many_users_peak, once.outage.peak_bytes)
     rows = [
         line("hot and new, 1 worker / a bare rdkafka consumer", of["consume"].seconds / of["scores", 1].seconds, at_least=0.7),
+        line("hot and new, 2 processes of 1 worker / 1 process of 2", of["scores", 2].seconds / of["scores", "2 x 1"].seconds, at_least=0.85),
         line("hits/s, ours / the original's shape, histories in the cache", of["warm", 1].rate / of["original warm"].rate, at_least=50),
         line("hits/s, ours / the original's shape, histories not known", of["cold"].rate / of["original cold"].rate, at_least=5),
         line("HBase calls a hit, histories in the cache", of["warm", 1].calls_a_hit, at_most=0.05),

@@ -67,12 +67,12 @@ def consume(bench, how):
     return Stage(bench.records, seconds, json.loads(done.stdout)["cpu_seconds"], None, used)
 
 
-def scores(bench, workers, name):
+def scores(bench, workers, name, processes=1):
     """Hot and new to Redis, from the start of the process until all is visible."""
     bench.servers.empty_redis()
     before = bench.servers.cpu_seconds()
     with Job(bench.program, bench.servers, name, "clicks", "articles", ["hot", "new"]) as job:
-        end = job.start(workers).wait_for(bench.records)
+        end = job.start(workers, processes).wait_for(bench.records)
         return stage(job, before, end)
 
 

@@ -125,7 +125,7 @@ impl Job {
         children.split_ascii_whitespace().filter_map(index).collect()
     }
 
-    fn pid(&self) -> Pid {
+    pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
     }
 

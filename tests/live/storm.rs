@@ -2,9 +2,10 @@
 //! stand still, starts with other numbers, servers that die, stand still or are away. What is left behind is
 //! judged once, at the end.
 
-use std::time::Duration;
+use std::fs;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use testing::kafka::wait_for;
 use testing::oracle::Oracle;
 use testing::random::Random;
@@ -15,6 +16,9 @@ use super::input::Input;
 use super::job::Job;
 use super::judge::Doubts;
 use super::site::{Plan, Servers, Site, pause};
+
+/// What a process of a storm may have of memory at most, in MB.
+const MEMORY: u64 = 300;
 
 /// Servers of a storm's own: it kills them.
 struct Weather {
@@ -140,7 +144,19 @@ fn befall(gust: Gust, weather: &Weather, site: &Site, job: &mut Job, random: &mu
     }
 }
 
-fn storm(seed: u64, gusts: usize, oracle: &mut Oracle) {
+/// The most memory that any process of the job has had so far, in MB.
+fn peak(job: &Job) -> u64 {
+    let of = |pid: Pid| {
+        let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    };
+    let all = job.launched().into_values().chain([job.pid()]).filter_map(of);
+    all.max().unwrap_or(0) / 1000
+}
+
+/// Weathers a storm; returns the most memory that a process had, in MB.
+fn storm(seed: u64, gusts: usize, oracle: &mut Oracle) -> u64 {
     let weather = Weather::start();
     let mut random = Random::new(seed);
     let mut plan = Plan::on(weather.servers(), 5);
@@ -155,6 +171,7 @@ fn storm(seed: u64, gusts: usize, oracle: &mut Oracle) {
         series.extend(more);
     }
     series.truncate(gusts);
+    let mut most = 0;
     site.meanwhile(seed, &mut job, |job| {
         for gust in series {
             befall(gust, &weather, &site, job, &mut random);
@@ -164,14 +181,39 @@ fn storm(seed: u64, gusts: usize, oracle: &mut Oracle) {
             } else {
                 pause(Duration::from_millis(random.below(1500) as u64));
             }
+            most = most.max(peak(job));
         }
     });
+    most = most.max(peak(&job));
     job.stop();
     site.must_be_right(oracle, &Doubts::Any);
+    assert!(most < MEMORY, "a process had {most} MB");
+    most
 }
 
 #[test]
 fn after_a_storm_everything_is_there_once() {
     let (count, gusts) = if testing::all() { (20, 50) } else { (1, 12) };
-    seeds::each("live", count, |seed, oracle| storm(seed, gusts, oracle));
+    seeds::each("live", count, |seed, oracle| {
+        storm(seed, gusts, oracle);
+    });
+}
+
+#[test]
+#[ignore = "it takes as long as it is told: ./run.sh soak --minutes N"]
+fn soak() {
+    let minutes: u64 = std::env::var("ONLINE_RECALL_SOAK_MINUTES").unwrap().parse().unwrap();
+    let begun = Instant::now();
+    let again = std::env::var("ONLINE_RECALL_TEST_SEED").ok().map(|seed| seed.parse().unwrap());
+    let mut seed = again.unwrap_or_else(online_recall::ledger::now);
+    let mut oracle = Oracle::start();
+    eprintln!("{:>15}  {:>8}  {:>12}", "seed", "seconds", "peak MB");
+    while begun.elapsed() < Duration::from_secs(60 * minutes) {
+        let started = Instant::now();
+        // Said before, for where it fails.
+        eprint!("{seed:>15}  ");
+        let most = storm(seed, 50, &mut oracle);
+        eprintln!("{:>8}  {most:>12}", started.elapsed().as_secs());
+        seed += 1;
+    }
 }
