@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 use testing::kafka::wait_for;
@@ -14,7 +15,7 @@ use super::input::Input;
 use super::job::Job;
 use super::judge::Doubts;
 use super::kills;
-use super::site::{Plan, Site};
+use super::site::{Plan, Site, pause};
 
 #[test]
 fn several_processes_end_as_the_oracle_tells_whatever_their_number() {
@@ -156,4 +157,35 @@ fn one_that_wakes_up_when_the_next_incarnation_runs_ends_and_changes_nothing() {
     site.wait_until_done(&mut job);
     job.stop();
     site.must_be_right(&mut oracle, &Doubts::Of(doubts));
+}
+
+#[test]
+fn while_one_stands_still_the_others_wait_in_bounded_memory_and_go_on_with_it() {
+    let mut oracle = Oracle::start();
+    let mut plan = Plan::shared(4);
+    plan.sets.extend(["cluster.silence=5m", "cluster.secret=of-the-test"].map(str::to_owned));
+    let site = Site::new(plan, Input::usual(76, 20_000, &mut oracle));
+    let mut flow = site.flow(76, false);
+    let hosts = site.hosts(3);
+    let mut jobs = [0, 1, 2].map(|index| site.start_in(&hosts, index));
+    flow.some(1000);
+    site.wait_for_more(&mut jobs[0], 3);
+    jobs[2].signal(Signal::STOP);
+    flow.rest();
+    pause(Duration::from_secs(if testing::all() { 60 } else { 6 }));
+    let standing = site.mark();
+    pause(Duration::from_secs(1));
+    assert_eq!(site.mark(), standing, "nothing is marked without it");
+    for job in &mut jobs[..2] {
+        assert!(job.over().is_none(), "they wait");
+    }
+    let peaks = jobs.each_ref().map(Job::peak_mb);
+    assert!(peaks.iter().all(|peak| *peak < 150), "{peaks:?} MB");
+    jobs[2].signal(Signal::CONT);
+    site.wait_until_done(&mut jobs[0]);
+    let [first, second, third] = jobs;
+    first.stop();
+    second.wait().with(0);
+    third.wait().with(0);
+    site.must_be_right(&mut oracle, &Doubts::None);
 }

@@ -125,7 +125,19 @@ impl Job {
         children.split_ascii_whitespace().filter_map(index).collect()
     }
 
-    pub fn pid(&self) -> Pid {
+    /// The most memory that it has had, or any process that it has launched and that runs now, in MB.
+    pub fn peak_mb(&self) -> u64 {
+        let of = |pid: Pid| {
+            let status = format!("/proc/{}/status", pid.as_raw_nonzero());
+            let status = fs::read_to_string(status).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+        };
+        let all = self.launched().into_values().chain([self.pid()]);
+        all.filter_map(of).max().unwrap_or(0) / 1000
+    }
+
+    fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
     }
 

@@ -2,10 +2,9 @@
 //! stand still, starts with other numbers, servers that die, stand still or are away. What is left behind is
 //! judged once, at the end.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use testing::kafka::wait_for;
 use testing::oracle::Oracle;
 use testing::random::Random;
@@ -144,17 +143,6 @@ fn befall(gust: Gust, weather: &Weather, site: &Site, job: &mut Job, random: &mu
     }
 }
 
-/// The most memory that any process of the job has had so far, in MB.
-fn peak(job: &Job) -> u64 {
-    let of = |pid: Pid| {
-        let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
-    };
-    let all = job.launched().into_values().chain([job.pid()]).filter_map(of);
-    all.max().unwrap_or(0) / 1000
-}
-
 /// Weathers a storm; returns the most memory that a process had, in MB.
 fn storm(seed: u64, gusts: usize, oracle: &mut Oracle) -> u64 {
     let weather = Weather::start();
@@ -181,10 +169,10 @@ fn storm(seed: u64, gusts: usize, oracle: &mut Oracle) -> u64 {
             } else {
                 pause(Duration::from_millis(random.below(1500) as u64));
             }
-            most = most.max(peak(job));
+            most = most.max(job.peak_mb());
         }
     });
-    most = most.max(peak(&job));
+    most = most.max(job.peak_mb());
     job.stop();
     site.must_be_right(oracle, &Doubts::Any);
     assert!(most < MEMORY, "a process had {most} MB");
