@@ -321,11 +321,12 @@ impl Job {
             effects,
             feed: Arc::clone(&feed),
             workers: self.workers,
+            settings: Arc::clone(&self.settings),
+            names: Arc::clone(&self.names),
             bound: bound.into_iter().map(|it| (it.epoch, Arc::new(it))).collect(),
             member: with,
             mark: mark.epoch,
             flights: BTreeMap::new(),
-            is_over: false,
         };
         self.work(begin, tables, feed, read, |shares, failure| {
             follower.run(&cuts, &left, shares, &told, failure);

@@ -12,7 +12,7 @@ Starts servers of its own by the scripts of stack/, and ends them. In turn, roun
     original   the replaced job's shape in Python, on the same topics
     tools      `produce` and `consume`, and Kafka's console tools
 
-and once: the latency under three loads, a million users, an outage of HBase, and idling. All of it
+and once: the latency under three loads, a million users, an outage of HBase, kills of one process of four, and idling. All of it
 needs a quiet machine. Everything is kept below target/bench/live; inputs are generated once.
 """
 
@@ -26,7 +26,7 @@ from itertools import islice
 from typing import NamedTuple
 
 import report
-from live import latency, memory, results, stages, tools
+from live import latency, memory, recovery, results, stages, tools
 from live.inputs import Inputs
 from live.servers import ROOT, Servers
 
@@ -46,10 +46,11 @@ class Sizes(NamedTuple):
     original_seconds: int
     away_seconds: int
     idle_seconds: int
+    kills: int  # of one process of a cluster
 
 
-FULL = Sizes(4_000_000, 10_000, 1_000_000, 200_000, 1_000_000, (1_000, 10_000, 50_000), 30, 20, 300, 60)
-QUICK = Sizes(300_000, 750, 140_000, 20_000, 50_000, (1_000, 5_000), 4, 4, 10, 4)
+FULL = Sizes(4_000_000, 10_000, 1_000_000, 200_000, 1_000_000, (1_000, 10_000, 50_000), 30, 20, 300, 60, 8)
+QUICK = Sizes(300_000, 750, 140_000, 20_000, 50_000, (1_000, 5_000), 4, 4, 10, 4, 2)
 
 
 class Bench:
@@ -162,8 +163,10 @@ def measure_once(bench, sizes):
     idle = memory.idle(bench, sizes.idle_seconds)
     bench.say(f"{sizes.strangers:,} users who come once")
     many = memory.strangers(bench)
+    bench.say("one process of four is killed")
+    recoveries = recovery.recovery(bench, sizes.kills)
     bench.say(f"an outage of HBase for {sizes.away_seconds} s")
-    return results.Once(latencies, idle, many, memory.outage(bench, sizes.away_seconds))
+    return results.Once(latencies, idle, many, memory.outage(bench, sizes.away_seconds), recoveries)
 
 
 def main():

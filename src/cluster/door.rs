@@ -2,12 +2,11 @@
 //!
 //! Only who knows the secret comes in. Anybody else (a port scanner, half a handshake, a wrong secret) is
 //! dropped after [`PATIENCE`] at the latest, and disturbs nobody: each handshake has a thread of its own,
-//! of which there are so many at most, and is logged, once a minute.
+//! of which there are so many at most, for the oldest is dropped for another; and is logged, once a minute.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,7 +48,8 @@ pub(super) struct Door {
 struct Came {
     waiting: Mutex<BTreeMap<(usize, Option<u64>), TcpStream>>,
     news: Condvar,
-    handshakes: AtomicUsize,
+    /// Those of which it is not known yet who they are, by number, the oldest first.
+    strangers: Mutex<BTreeMap<u64, TcpStream>>,
     dropped: Mutex<Dropped>,
 }
 
@@ -79,9 +79,13 @@ impl Door {
         let came = Arc::new(Came::default());
         let (door, circle) = (Arc::clone(&came), circle.clone());
         let accept = move || {
+            let mut number = 0;
             for socket in listener.incoming() {
                 match socket {
-                    Ok(socket) => admit(&door, &circle, socket),
+                    Ok(socket) => {
+                        admit(&door, &circle, number, socket);
+                        number += 1;
+                    }
                     // Such as too many open files: those who are here already are not concerned.
                     Err(error) => door.dropped(&"somebody", &error.to_string()),
                 }
@@ -89,6 +93,11 @@ impl Door {
         };
         std::thread::Builder::new().name("cluster-door".to_owned()).spawn(accept)?;
         Ok(Door { came })
+    }
+
+    /// Forgets connections that were made for other runs.
+    pub fn expect(&self, run: u64) {
+        self.came.lock().retain(|(_, of), _| of.is_none_or(|of| of == run));
     }
 
     /// Waits for the connection of a process for this purpose; none if it does not come in time.
@@ -115,6 +124,23 @@ impl Came {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes that a handshake begins. Where too many are under way, the oldest ends: who belongs here takes
+    /// a moment, and calls again.
+    fn begin(&self, number: u64, socket: TcpStream) {
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        strangers.insert(number, socket);
+        if strangers.len() > AT_ONCE
+            && let Some((_, oldest)) = strangers.pop_first()
+            && let Err(error) = oldest.shutdown(Shutdown::Both)
+        {
+            log::debug!("a stranger is gone already: {error}");
+        }
+    }
+
+    fn end(&self, number: u64) {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+    }
+
     /// Logs that a connection was dropped, unless another one was a while ago.
     fn dropped(&self, from: &dyn std::fmt::Display, why: &str) {
         let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,16 +154,18 @@ impl Came {
 }
 
 /// Makes sure who has connected, on a thread of its own.
-fn admit(came: &Arc<Came>, circle: &Circle, socket: TcpStream) {
+fn admit(came: &Arc<Came>, circle: &Circle, number: u64, socket: TcpStream) {
     let from = socket.peer_addr().map_or_else(|_| "somebody".to_owned(), |it| it.to_string());
-    if came.handshakes.fetch_add(1, Ordering::Relaxed) >= AT_ONCE {
-        came.handshakes.fetch_sub(1, Ordering::Relaxed);
-        return came.dropped(&from, "too many strangers at once");
+    match socket.try_clone() {
+        Ok(clone) => came.begin(number, clone),
+        Err(error) => return came.dropped(&from, &error.to_string()),
     }
     let (within, circle) = (Arc::clone(came), circle.clone());
     let shake = move || {
         let judge = |hello: &Hello| handshake::compare(&circle.agreed, circle.here, hello);
-        match handshake::answer(&socket, &circle.secret, judge) {
+        let answered = handshake::answer(&socket, &circle.secret, judge);
+        within.end(number);
+        match answered {
             Ok(hello) => {
                 let mut waiting = within.lock();
                 // Who calls again has given up the connection before.
@@ -152,11 +180,10 @@ fn admit(came: &Arc<Came>, circle: &Circle, socket: TcpStream) {
             }
             Err(error) => within.dropped(&from, &error.to_string()),
         }
-        within.handshakes.fetch_sub(1, Ordering::Relaxed);
     };
     let spawned = std::thread::Builder::new().name("cluster-handshake".to_owned()).spawn(shake);
     if let Err(error) = spawned {
-        came.handshakes.fetch_sub(1, Ordering::Relaxed);
+        came.end(number);
         came.dropped(&"somebody", &error.to_string());
     }
 }

@@ -1,6 +1,6 @@
 //! Process 0: it gathers the others, begins runs with them, and ends with them.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,8 +62,10 @@ impl Hub {
             let missing = hub.missing();
             for index in &missing {
                 // Also one that has joined, was lost, and joins again.
-                if let Some(socket) = hub.door.take(*index, Purpose::Control, Duration::ZERO) {
-                    hub.attend(*index, socket)?;
+                if let Some(socket) = hub.door.take(*index, Purpose::Control, Duration::ZERO)
+                    && let Err(error) = hub.attend(*index, socket)
+                {
+                    log::warn!("lost at once: process={index}: {error}");
                 }
             }
             if hub.members.complete_if_all_joined() {
@@ -86,7 +88,7 @@ impl Hub {
         (1..links.len()).filter(|index| links[*index].is_none()).collect()
     }
 
-    fn attend(&self, index: usize, socket: TcpStream) -> Result<(), Error> {
+    fn attend(&self, index: usize, socket: TcpStream) -> io::Result<()> {
         settle(&socket, self.circle.silence)?;
         let members = Arc::clone(&self.members);
         let hear = move |heard| members.hear(index, heard);
@@ -120,6 +122,7 @@ impl Hub {
     /// If one is not there in time.
     pub fn begin(&self, plan: &Plan) -> Result<Network, Error> {
         *lock(&self.members.fresh) = vec![None; self.processes()];
+        self.door.expect(plan.run);
         self.say(&ToMember::Begin(Box::new(plan.clone())));
         let mut sockets = vec![None];
         for index in 1..self.processes() {
@@ -232,7 +235,7 @@ impl Members {
 }
 
 /// A number that no other run has.
-pub(super) fn draw() -> std::io::Result<u64> {
+pub(super) fn draw() -> io::Result<u64> {
     let mut bytes = [0; 8];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(u64::from_le_bytes(bytes))

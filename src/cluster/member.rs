@@ -82,6 +82,7 @@ impl Member {
     ///
     /// If one is not there in time.
     pub fn connect(&self, run: u64, stop: &Stop) -> Result<Network, Error> {
+        self.door.expect(run);
         let mut sockets = Vec::new();
         for index in 0..self.processes() {
             if index == self.index() {

@@ -63,8 +63,8 @@ pub enum ToMember {
     Begin(Box<Plan>),
     /// This epoch was closed elsewhere.
     Close(Epoch),
-    /// This epoch is bound: its effects may be.
-    Bound(Binding),
+    /// This epoch is bound, at this T(e): its effects may be.
+    Bound(Epoch, u64),
     /// All epochs up to this one are wholly done.
     Marked(Epoch),
     /// Nothing more is to be read.

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -169,7 +170,12 @@ fn write_hosts(path: &Path, processes: u16) -> io::Result<()> {
 }
 
 /// Processes that run; they are killed when this is dropped.
-struct Processes(Vec<(Child, Option<ExitStatus>)>);
+struct Processes {
+    /// With how they have ended.
+    all: Vec<(Child, Option<ExitStatus>)>,
+    /// What passes on what each logs, to its end.
+    logs: Vec<JoinHandle<()>>,
+}
 
 impl Processes {
     fn start(
@@ -181,7 +187,7 @@ impl Processes {
         let hosts = folder.join("hosts");
         write_hosts(&hosts, args.processes).map_err(io("write the host file"))?;
         let program = std::env::current_exe().map_err(io("find this program"))?;
-        let mut processes = Processes(Vec::new());
+        let mut processes = Processes { all: Vec::new(), logs: Vec::new() };
         for index in 0..args.processes {
             let mut command = Command::new(&program);
             command.arg("run").arg("--config").arg(&args.config);
@@ -209,10 +215,10 @@ impl Processes {
             command.stdin(Stdio::null()).stderr(Stdio::piped()).process_group(0);
             let mut child = command.spawn().map_err(io("start a process"))?;
             let log = child.stderr.take().expect("it was just asked for");
-            processes.0.push((child, None));
+            processes.all.push((child, None));
             let pass = move || pass_on(index, log);
             let spawned = std::thread::Builder::new().name(format!("log-{index}")).spawn(pass);
-            spawned.map_err(io("start a thread"))?;
+            processes.logs.push(spawned.map_err(io("start a thread"))?);
         }
         Ok(processes)
     }
@@ -233,7 +239,7 @@ impl Processes {
                 }
                 first_ended.get_or_insert_with(Instant::now);
             }
-            if self.0.iter().all(|(_, status)| status.is_some()) {
+            if self.all.iter().all(|(_, status)| status.is_some()) {
                 return self.came(asked.is_some());
             }
             let patience = if asked.is_some() { PATIENCE } else { GRACE };
@@ -250,7 +256,7 @@ impl Processes {
     /// Looks who has ended; returns one that was found now.
     fn look(&mut self) -> Result<Option<(usize, ExitStatus)>, Error> {
         let mut found = None;
-        for (index, (child, status)) in self.0.iter_mut().enumerate() {
+        for (index, (child, status)) in self.all.iter_mut().enumerate() {
             if status.is_none() {
                 *status = child.try_wait().map_err(io("wait for a process"))?;
                 found = found.or(status.map(|status| (index, status)));
@@ -260,7 +266,7 @@ impl Processes {
     }
 
     fn came(&self, asked: bool) -> Result<Came, Error> {
-        let statuses = || self.0.iter().map(|(_, status)| status.unwrap_or_default());
+        let statuses = || self.all.iter().map(|(_, status)| status.unwrap_or_default());
         // 2: the configuration is wrong; 3: a newer start does the work.
         for wanted in [3, 2] {
             if let Some(index) = statuses().position(|status| status.code() == Some(wanted)) {
@@ -280,7 +286,7 @@ impl Processes {
     }
 
     fn signal(&self, signal: Signal) {
-        for (child, _) in self.0.iter().filter(|(_, status)| status.is_none()) {
+        for (child, _) in self.all.iter().filter(|(_, status)| status.is_none()) {
             let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
             if let Some(Err(error)) = pid.map(|pid| kill_process(pid, signal)) {
                 log::debug!("a process does not hear a signal: {error}");
@@ -292,12 +298,16 @@ impl Processes {
 impl Drop for Processes {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
-        for (child, status) in &mut self.0 {
+        for (child, status) in &mut self.all {
             if status.is_none()
                 && let Err(error) = child.wait()
             {
                 log::warn!("cannot wait for a process: {error}");
             }
+        }
+        // What they said last is passed on.
+        for log in self.logs.drain(..) {
+            log.join().expect("a panic ends the process");
         }
     }
 }

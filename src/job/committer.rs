@@ -340,7 +340,7 @@ impl<O: Outside> Committer<'_, O> {
                 flight.bound = true;
                 metrics::stage(Stage::Bind, flight.cut.elapsed());
                 if let Some(others) = &self.others {
-                    others.hub.say(&ToMember::Bound((*flight.binding).clone()));
+                    others.hub.say(&ToMember::Bound(epoch, flight.binding.time));
                 }
             }
             Told::Scored(epoch, keys) => {

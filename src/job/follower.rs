@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, never, select};
-use dataflows::{Epoch, Recall};
+use dataflows::{Epoch, Recall, Settings};
 
 use super::{Counted, Error, Failure, Part, Share};
 use crate::cluster::{Member, ToHub, ToMember};
-use crate::ledger::Binding;
+use crate::ledger::{Binding, Names};
 use crate::metrics;
 use crate::outside::{Effects, Told};
 use crate::sink::{Changed, DeadLetter, Failed, Scores, Totals};
@@ -20,14 +20,14 @@ pub(super) struct Follower<'a, E> {
     pub effects: E,
     pub feed: Arc<Feed>,
     pub workers: usize,
+    pub settings: Arc<Settings>,
+    pub names: Arc<Names>,
     /// The epochs that are bound and not marked.
     pub bound: BTreeMap<Epoch, Arc<Binding>>,
     pub member: &'a Member,
     pub mark: Epoch,
     /// What the workers have handed over of epochs that are not marked.
     pub flights: BTreeMap<Epoch, Flight>,
-    /// The hub has ended the run.
-    pub is_over: bool,
 }
 
 /// An epoch that has a share and is not marked.
@@ -46,10 +46,12 @@ pub(super) struct Flight {
     recalls_asked: bool,
 }
 
-/// Why a follower ends.
+/// Why a follower ends before all is marked.
 enum Ended {
-    /// Its run is over, or the job is stopping.
+    /// The hub has ended the run.
     Over,
+    /// This process ends its part.
+    Stopped,
     Failed(Failed),
 }
 
@@ -64,15 +66,17 @@ impl<E: Effects> Follower<'_, E> {
         failure: &Failure,
     ) {
         let followed = self.follow(cuts, left, shares, told, failure);
-        if let Err(Ended::Failed(source)) = followed {
-            failure.report(Error::Outside { epoch: self.mark.next(), source });
+        // Workers end when those of all processes do: where this one ends first, the hub must hear of it.
+        match followed {
+            Ok(()) | Err(Ended::Over) => return,
+            Err(Ended::Stopped) => {}
+            Err(Ended::Failed(source)) => {
+                failure.report(Error::Outside { epoch: self.mark.next(), source });
+            }
         }
-        // Workers end when those of all processes do.
-        if let Some((status, why)) = failure.why() {
-            self.member.say(&ToHub::Failed(status, why));
-        } else if !self.is_over && !self.flights.is_empty() {
-            self.member.say(&ToHub::Failed(0, "cut short by a signal".to_owned()));
-        }
+        let cut_short = || (0, "cut short by a signal".to_owned());
+        let (status, why) = failure.why().unwrap_or_else(cut_short);
+        self.member.say(&ToHub::Failed(status, why));
     }
 
     fn follow(
@@ -86,7 +90,10 @@ impl<E: Effects> Follower<'_, E> {
         let (mut cuts, mut left, mut shares) = (cuts.clone(), left.clone(), shares.clone());
         let mut all_shared = false;
         loop {
-            if all_shared && (self.flights.is_empty() || self.feed.goes_on().is_err()) {
+            if all_shared && self.feed.goes_on().is_err() {
+                return Err(Ended::Stopped);
+            }
+            if all_shared && self.flights.is_empty() {
                 return Ok(());
             }
             select! {
@@ -111,7 +118,7 @@ impl<E: Effects> Follower<'_, E> {
                         shares = never();
                     }
                 },
-                recv(told) -> told => self.hear(told.map_err(|_| Ended::Over)?)?,
+                recv(told) -> told => self.hear(told.map_err(|_| Ended::Stopped)?)?,
                 recv(self.member.heard()) -> said => match said {
                     Ok(said) => self.hear_hub(said, failure)?,
                     Err(_) => return Err(Ended::Over),
@@ -153,7 +160,7 @@ impl<E: Effects> Follower<'_, E> {
                 Ok(changed) => self.member.say(&ToHub::Changed(changed.0)),
                 Err(failed) => return Err(Ended::Failed(failed)),
             },
-            Told::Stopped => return Err(Ended::Over),
+            Told::Stopped => return Err(Ended::Stopped),
             told @ (Told::Bound(_) | Told::Kept(..) | Told::Marked(_)) => {
                 unreachable!("a member has no ledger: {told:?}")
             }
@@ -164,8 +171,11 @@ impl<E: Effects> Follower<'_, E> {
     fn hear_hub(&mut self, said: ToMember, failure: &Failure) -> Result<(), Ended> {
         match said {
             ToMember::Close(epoch) => self.feed.closed_elsewhere(epoch),
-            ToMember::Bound(binding) => {
-                self.bound.insert(binding.epoch, Arc::new(binding));
+            ToMember::Bound(epoch, time) => {
+                let (settings, names) = (Arc::clone(&self.settings), Arc::clone(&self.names));
+                // Whose records they are does not matter to who makes them durable.
+                let binding = Binding { epoch, time, settings, names, ranges: Vec::new() };
+                self.bound.insert(epoch, Arc::new(binding));
             }
             ToMember::Marked(epoch) => {
                 self.mark = epoch;
@@ -177,7 +187,6 @@ impl<E: Effects> Follower<'_, E> {
             ToMember::Finish => self.feed.finish(),
             ToMember::End(epoch) => self.feed.end_at(epoch),
             ToMember::Stop | ToMember::Exit(..) => {
-                self.is_over = true;
                 failure.stop.stop();
                 self.feed.stop();
                 return Err(Ended::Over);

@@ -33,4 +33,6 @@ mod servers;
 mod settings;
 mod site;
 mod storm;
+mod supervised;
 mod topics;
+mod wires;

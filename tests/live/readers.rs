@@ -2,6 +2,7 @@
 //! of the site's own readers.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,6 +107,13 @@ fn a_reader_that_empties_mailboxes_all_the_while_gets_every_list_and_none_twice_
     }
 }
 
+/// A Python with the libraries of the site's readers.
+pub fn python() -> PathBuf {
+    let made = Command::new(testing::project().join("testing/readers/python")).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    String::from_utf8(made.stdout).unwrap().trim().into()
+}
+
 #[test]
 fn redis_py_and_happybase_read_what_the_job_has_written_as_the_sites_readers_do() {
     let mut oracle = Oracle::start();
@@ -116,12 +124,8 @@ fn redis_py_and_happybase_read_what_the_job_has_written_as_the_sites_readers_do(
     job.stop();
     site.must_be_right(&mut oracle, &Doubts::None);
 
-    let readers = testing::project().join("testing/readers");
-    let python = Command::new(readers.join("python")).output().unwrap();
-    assert!(python.status.success(), "{python:?}");
-    let python = String::from_utf8(python.stdout).unwrap();
-    let read = Command::new(python.trim())
-        .arg(readers.join("read.py"))
+    let read = Command::new(python())
+        .arg(testing::project().join("testing/readers/read.py"))
         .args([&site.servers.redis, &site.servers.hbase, &site.name])
         .output()
         .unwrap();

@@ -141,6 +141,8 @@ fn a_reset_begins_anew_and_counts_again_what_is_read_again() {
     let mailed = site.mailboxes();
     assert!(!expected.is_empty() && !mailed.is_empty());
     let mut job = site.start_with(1, None, &["--reset"]);
+    // Until it has begun, the ledger is the former one.
+    job.says("begun: ");
     site.wait_until_done(&mut job);
     job.stop();
     let mut found = site.scores("hot");

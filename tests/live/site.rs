@@ -107,8 +107,25 @@ impl Plan {
 
 /// The host file of a cluster.
 pub struct Hosts {
-    processes: usize,
+    lines: Vec<String>,
     file: String,
+}
+
+impl Hosts {
+    /// Its lines.
+    pub fn addresses(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// The name of the file, where the job runs.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Another one, of a process that is to reach the others at these.
+    pub fn with(&self, site: &Site, lines: &[&str]) -> Hosts {
+        site.host_file(lines.iter().map(ToString::to_string).collect())
+    }
 }
 
 /// A site.
@@ -214,6 +231,11 @@ impl Site {
             .done();
     }
 
+    /// The settings of the job, as `--set` takes them.
+    pub fn sets(&self) -> &[String] {
+        &self.sets
+    }
+
     /// Where the job runs.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -249,19 +271,29 @@ impl Site {
 
     /// Starts one process of a cluster.
     pub fn start_in(&self, hosts: &Hosts, index: usize) -> Job {
-        let (processes, index) = (hosts.processes.to_string(), index.to_string());
+        let (processes, index) = (hosts.lines.len().to_string(), index.to_string());
         let more = ["-n", &processes, "-p", &index, "--hostfile", &hosts.file];
         self.begin("run", 1, None, &more)
     }
 
     /// Where so many processes may listen.
     pub fn hosts(&self, processes: usize) -> Hosts {
+        self.hosts_at(&vec!["127.0.0.1"; processes])
+    }
+
+    /// Where processes on these hosts may listen.
+    pub fn hosts_at(&self, hosts: &[&str]) -> Hosts {
         let free: Vec<_> =
-            (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+            hosts.iter().map(|host| TcpListener::bind((*host, 0)).unwrap()).collect();
         let lines: Vec<_> = free.iter().map(|it| it.local_addr().unwrap().to_string()).collect();
-        let file = format!("hosts-{}", self.starts.load(Ordering::Relaxed));
+        self.host_file(lines)
+    }
+
+    fn host_file(&self, lines: Vec<String>) -> Hosts {
+        static FILES: AtomicU32 = AtomicU32::new(0);
+        let file = format!("hosts-{}", FILES.fetch_add(1, Ordering::Relaxed));
         fs::write(self.folder().join(&file), lines.join("\n")).unwrap();
-        Hosts { processes, file }
+        Hosts { lines, file }
     }
 
     fn begin(&self, command: &str, workers: u32, stop_at: Option<&str>, more: &[&str]) -> Job {
