@@ -183,7 +183,8 @@ impl Error {
 
 /// Where the first failure is kept; it stops the job.
 struct Failure {
-    first: Mutex<Option<Error>>,
+    /// With whether the job was stopping already.
+    first: Mutex<Option<(Error, bool)>>,
     health: Health,
     feed: Arc<Feed>,
     stop: Stop,
@@ -200,13 +201,20 @@ impl Failure {
     /// The first failure, if there is one: the exit status that tells it, and what it is.
     fn why(&self) -> Option<(u8, String)> {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        first.as_ref().map(|error| (if error.is_fenced() { 3 } else { 1 }, retry::chain(error)))
+        first.as_ref().map(|(error, was_stopping)| {
+            let status = match (was_stopping, error.is_fenced()) {
+                (true, _) => 0,
+                (false, true) => 3,
+                (false, false) => 1,
+            };
+            (status, retry::chain(error))
+        })
     }
 
     fn keep(&self, error: Error) {
         self.health.failed(retry::chain(&error));
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert(error);
+        first.get_or_insert((error, self.stop.is_stopped()));
     }
 }
 
@@ -408,7 +416,7 @@ impl Job {
 
         match failure.first.lock().unwrap_or_else(PoisonError::into_inner).take() {
             None => Ok(reached),
-            Some(error) => Err(error),
+            Some((error, _)) => Err(error),
         }
     }
 }

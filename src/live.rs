@@ -257,6 +257,7 @@ impl Servers {
         &self,
         plan: &cluster::Plan,
         here: Place,
+        doubts: ledger::Doubts,
         stop: &Stop,
     ) -> Result<(sink::Owned, Receiver<Told>), Error> {
         let (told, hears) = unbounded();
@@ -264,9 +265,10 @@ impl Servers {
         let begin = plan.begin.clone().of_process(&plan.names, here);
         let ran_before =
             plan.bound().back().map_or(plan.standing.mark.epoch, |binding| binding.epoch);
-        ledger::confirm(&self.redis, &self.job, plan.token, &fence, told.clone(), stop)?;
+        let (said, to) = (doubts.clone(), told.clone());
+        ledger::confirm(&self.redis, &self.job, plan.token, &fence, said, to, stop)?;
         let began = (begin, ran_before);
-        Ok((self.owned(&plan.settings, began, &fence, None, told, stop)?, hears))
+        Ok((self.owned(&plan.settings, began, &fence, Some(doubts), told, stop)?, hears))
     }
 
     /// The same while done epochs run again for score keys that went back.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use dataflows::{Epoch, Recall};
 
-use crate::ledger::{Binding, Mark};
+use crate::ledger::{Binding, Doubt, Mark};
 use crate::sink::{DeadLetter, Failed, Scores};
 
 /// Where the effects go that each process of a cluster makes durable by itself: of the keys and cells that
@@ -42,6 +42,10 @@ pub trait Outside: Effects {
 
     /// Moves the mark to an epoch that is wholly done, as are all before it.
     fn mark(&mut self, done: Done);
+
+    /// Hears that a process of the cluster has found a score key, or a token, that stands at another time than
+    /// the ledger: whoever writes the ledger finds out why, and the job ends accordingly.
+    fn doubt(&mut self, _: Option<Doubt>) {}
 
     /// Hears that the mark has passed an epoch, to pass it on to whom that concerns.
     fn marked(&mut self, _: &Binding) {}

@@ -20,6 +20,9 @@ use crate::retry::Stop;
 /// How many handshakes may be under way.
 const AT_ONCE: usize = 64;
 
+/// How long nobody is let in when the system has no room for a connection.
+const RESPITE: Duration = Duration::from_millis(10);
+
 /// How many connections of one purpose wait to be taken; a process has one.
 const WAITING: usize = 1024;
 
@@ -30,7 +33,7 @@ const LOGGED_EVERY: Duration = Duration::from_secs(60);
 const CALLED_EVERY: Duration = Duration::from_millis(500);
 
 /// What all processes of a cluster need to find and know each other.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Circle {
     pub secret: Arc<[u8]>,
     pub agreed: Agreed,
@@ -87,7 +90,10 @@ impl Door {
                         number += 1;
                     }
                     // Such as too many open files: those who are here already are not concerned.
-                    Err(error) => door.dropped(&"somebody", &error.to_string()),
+                    Err(error) => {
+                        door.dropped(&"somebody", &error.to_string());
+                        Stop::default().wait(RESPITE);
+                    }
                 }
             }
         };

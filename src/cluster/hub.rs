@@ -28,6 +28,8 @@ pub struct Hub {
     door: Door,
     members: Arc<Members>,
     heard: Receiver<(usize, ToHub)>,
+    /// Whose part of a run is over.
+    over: Receiver<usize>,
 }
 
 /// What the threads that listen to members share.
@@ -41,6 +43,7 @@ struct Members {
     /// The cluster ends: a loss is none.
     ending: AtomicBool,
     hears: Sender<(usize, ToHub)>,
+    over: Sender<usize>,
 }
 
 impl Hub {
@@ -48,14 +51,16 @@ impl Hub {
     pub(super) fn gather(circle: Circle, door: Door, stop: &Stop) -> Result<Hub, Error> {
         let processes = circle.agreed.processes;
         let (hears, heard) = crossbeam_channel::unbounded();
+        let (says_over, over) = crossbeam_channel::unbounded();
         let members = Arc::new(Members {
             links: Mutex::new((0..processes).map(|_| None).collect()),
             fresh: Mutex::default(),
             complete: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             hears,
+            over: says_over,
         });
-        let hub = Hub { circle, door, members, heard };
+        let hub = Hub { circle, door, members, heard, over };
         let mut logged = Instant::now();
         let mut patience = Duration::from_secs(1);
         loop {
@@ -144,12 +149,13 @@ impl Hub {
         let mut left: Vec<usize> = (1..self.processes()).collect();
         let until = Instant::now() + OVERDUE;
         while let Some(first) = left.first() {
-            match self.heard.recv_deadline(until) {
-                Ok((index, ToHub::Over)) => left.retain(|it| *it != index),
-                Ok(_) => {}
+            match self.over.recv_deadline(until) {
+                Ok(index) => left.retain(|it| *it != index),
                 Err(_) => return Err(Error::Late { index: *first }),
             }
         }
+        // What they have said before.
+        self.heard.try_iter().for_each(drop);
         Ok(())
     }
 
@@ -182,6 +188,11 @@ impl Members {
             Heard::Message(ToHub::Fresh(time)) => {
                 if let Some(fresh) = lock(&self.fresh).get_mut(index) {
                     *fresh = Some(time);
+                }
+            }
+            Heard::Message(ToHub::Over) => {
+                if self.over.send(index).is_err() {
+                    log::debug!("nobody hears that a run is over");
                 }
             }
             Heard::Message(ToHub::Failed(0, why)) => {

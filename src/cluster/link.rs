@@ -31,9 +31,25 @@ pub(super) enum Heard<T> {
 /// The near end.
 #[derive(Debug)]
 pub(super) struct Link<S> {
-    says: Sender<Vec<u8>>,
+    speaker: Speaker<S>,
     ended: Receiver<()>,
+}
+
+/// Says something over a link.
+#[derive(Debug)]
+pub struct Speaker<S> {
+    says: Sender<Vec<u8>>,
     speaks: PhantomData<fn(S)>,
+}
+
+impl<S: Serialize> Speaker<S> {
+    /// Says something; never waits. Who is lost does not hear it.
+    pub fn say(&self, what: &S) {
+        let said = postcard::to_stdvec(what).expect("a message has no part that cannot be written");
+        if self.says.send(said).is_err() {
+            log::debug!("a process that is lost hears nothing");
+        }
+    }
 }
 
 impl<S: Serialize> Link<S> {
@@ -54,22 +70,26 @@ impl<S: Serialize> Link<S> {
             drop(ends);
         })?;
         spawn("cluster-hear", move || listen(socket, silence, hear))?;
-        Ok(Link { says, ended, speaks: PhantomData })
+        Ok(Link { speaker: Speaker { says, speaks: PhantomData }, ended })
     }
 
     /// Says something; never waits. Who is lost does not hear it.
     pub fn say(&self, what: &S) {
-        let said = postcard::to_stdvec(what).expect("a message has no part that cannot be written");
-        if self.says.send(said).is_err() {
-            log::debug!("a process that is lost hears nothing");
-        }
+        self.speaker.say(what);
+    }
+
+    /// What says something, from wherever.
+    pub fn speaker(&self) -> Speaker<S> {
+        Speaker { says: self.speaker.says.clone(), speaks: PhantomData }
     }
 
     /// Says nothing more, and waits so long at most until all is sent.
     pub fn close(self, patience: Duration) {
-        let Link { says, ended, .. } = self;
-        // With nobody left who says something, the thread ends behind what it was told.
-        drop(says);
+        let Link { speaker, ended } = self;
+        // An empty message is none: the thread ends behind what it was told.
+        if speaker.says.send(Vec::new()).is_err() {
+            return;
+        }
         if ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
             log::debug!("a process did not hear all that it was told");
         }
@@ -84,6 +104,7 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
 fn speak(mut socket: TcpStream, said: &Receiver<Vec<u8>>, beat: Duration) {
     loop {
         let message = match said.recv_timeout(beat) {
+            Ok(last) if last.is_empty() => break,
             Ok(message) => message,
             Err(RecvTimeoutError::Timeout) => Vec::new(),
             Err(RecvTimeoutError::Disconnected) => break,

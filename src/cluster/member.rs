@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
@@ -11,7 +10,8 @@ use super::handshake::Purpose;
 use super::link::{Heard, Link};
 use super::network::Network;
 use super::said::{ToHub, ToMember};
-use super::{Error, FAREWELL, OVERDUE, end};
+use super::{Error, FAREWELL, OVERDUE, end, leave};
+use crate::ledger::Doubts;
 use crate::retry::Stop;
 
 /// A process of a cluster, as it speaks with process 0, the hub.
@@ -37,10 +37,9 @@ impl Member {
                     end(status, &format!("the cluster ends: {why}"));
                 }
             }
+            // Workers may be waiting for those of processes that have ended.
+            Heard::Message(ToMember::Exit(_, None)) => leave(),
             Heard::Message(message) => {
-                if matches!(message, ToMember::Exit(..)) {
-                    ends.store(true, Ordering::SeqCst);
-                }
                 if hears.send(message).is_err() {
                     log::debug!("nobody hears process 0 any more");
                 }
@@ -76,6 +75,12 @@ impl Member {
         self.link.say(what);
     }
 
+    /// Passes doubts on to the hub, which writes the ledger.
+    pub fn doubts(&self) -> Doubts {
+        let speaker = self.link.speaker();
+        Doubts::passed_on(move |doubt| speaker.say(&ToHub::Doubt(doubt)))
+    }
+
     /// Connects with all other processes for a run.
     ///
     /// # Errors
@@ -106,12 +111,6 @@ impl Member {
         self.ending.store(true, Ordering::SeqCst);
         self.link.say(&ToHub::Failed(status, why));
         self.link.close(FAREWELL);
-    }
-
-    /// Leaves a cluster that has ended.
-    pub fn leave(self) {
-        self.ending.store(true, Ordering::SeqCst);
-        self.link.close(Duration::ZERO);
     }
 }
 

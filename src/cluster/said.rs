@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config;
 use crate::job::Standing;
-use crate::ledger::{Binding, Names};
+use crate::ledger::{Binding, Doubt, Names};
 use crate::redis::Token;
 use crate::sink::{Begin, DeadLetter, Totals};
 use crate::source::{Range, Reached};
@@ -94,7 +94,9 @@ pub enum ToHub {
     Fresh(u64),
     /// Its part of the run is over.
     Over,
-    /// A score key was changed by somebody else: this run cannot go on.
+    /// A score key, or a token, stands at another time than the ledger.
+    Doubt(Option<Doubt>),
+    /// While epochs ran again for it, this score key was changed by somebody else: the run cannot go on.
     Changed(String),
     /// It cannot go on: it ends with this exit status.
     Failed(u8, String),

@@ -66,7 +66,8 @@ impl Ending {
         let mut asked = lock(&self.0);
         match (asked.first, asked.manner) {
             (None, _) => {}
-            (Some(_), Manner::Drain(_)) => feed.finish(),
+            (Some(_), Manner::Drain(_)) if !asked.stop.is_stopped() => feed.finish(),
+            (Some(_), Manner::Drain(_)) => feed.stop(),
             (Some(_), Manner::AtOnce) => feed.stop(),
         }
         asked.feed = Some(Arc::clone(feed));

@@ -146,16 +146,15 @@ impl Work<'_> {
 
         // 1. Score keys that went back come first: no later epoch may be applied to them before.
         if let Some(mut again) = found.again.take() {
-            let (settings, _) = alike(&mut again.standing).expect("something is to run again");
-            let names = servers.names();
+            let (settings, names) = alike(&mut again.standing).expect("something is to run again");
             let settings = Settings { recall: false, ..(*settings).clone() };
             let ready = records.bound(&again.reached, &again.standing.bound, stop)?;
             let begin = sink::Begin::again(&again, found.token());
             let planned = (&again.standing, &again.reached, &begin);
-            let plan = self.plan(&settings, names, planned, found.token(), Reads::Again)?;
-            let (outside, told) = servers.again(begin.of_process(names, self.here), stop)?;
+            let plan = self.plan(&settings, &names, planned, found.token(), Reads::Again)?;
+            let (outside, told) = servers.again(begin.of_process(&names, self.here), stop)?;
             let rooms = (Arc::new(tables::Unread) as _, (outside, told));
-            let job = self.job(Arc::new(settings), names, &again.standing, stop);
+            let job = self.job(Arc::new(settings), &names, &again.standing, stop);
             self.run(&job, again.standing, rooms, plan, ready.read)?;
             let done = Done { from: from.clone(), to: from, is_all: false };
             return Ok((done, Next::Incarnation));

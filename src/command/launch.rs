@@ -7,6 +7,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -101,16 +103,16 @@ pub(super) fn launch(args: &cli::Launch) -> Result<String, CommandError> {
         None => Some(draw().map_err(io("draw a secret"))?),
     };
     let mut wait = FIRST_WAIT;
-    let mut is_first = true;
+    // What --reset and --after-loss ask for is done once.
+    let has_begun = Arc::new(AtomicBool::new(false));
     loop {
         let begun = Instant::now();
-        let mut processes = Processes::start(args, &folder.0, secret.as_deref(), is_first)?;
+        let mut processes = Processes::start(args, &folder.0, secret.as_deref(), &has_begun)?;
         match processes.watch(&signals)? {
             Came::Done => return Ok(String::new()),
             Came::Failed => {}
         }
         drop(processes);
-        is_first = false;
         if begun.elapsed() >= WELL {
             wait = FIRST_WAIT;
         }
@@ -182,8 +184,9 @@ impl Processes {
         args: &cli::Launch,
         folder: &Path,
         secret: Option<&str>,
-        is_first: bool,
+        has_begun: &Arc<AtomicBool>,
     ) -> Result<Processes, Error> {
+        let is_first = !has_begun.load(Ordering::Relaxed);
         let hosts = folder.join("hosts");
         write_hosts(&hosts, args.processes).map_err(io("write the host file"))?;
         let program = std::env::current_exe().map_err(io("find this program"))?;
@@ -216,7 +219,8 @@ impl Processes {
             let mut child = command.spawn().map_err(io("start a process"))?;
             let log = child.stderr.take().expect("it was just asked for");
             processes.all.push((child, None));
-            let pass = move || pass_on(index, log);
+            let begins = Arc::clone(has_begun);
+            let pass = move || pass_on(index, log, &begins);
             let spawned = std::thread::Builder::new().name(format!("log-{index}")).spawn(pass);
             processes.logs.push(spawned.map_err(io("start a thread"))?);
         }
@@ -312,8 +316,8 @@ impl Drop for Processes {
     }
 }
 
-/// Passes on what a process logs, each line with its index.
-fn pass_on(index: u16, log: impl Read) {
+/// Passes on what a process logs, each line with its index; notes when it says that the job has begun.
+fn pass_on(index: u16, log: impl Read, has_begun: &AtomicBool) {
     let mut lines = BufReader::new(log);
     let mut line = format!("{index}: ").into_bytes();
     let start = line.len();
@@ -323,6 +327,9 @@ fn pass_on(index: u16, log: impl Read) {
         }
         if io::stderr().write_all(&line).is_err() {
             return;
+        }
+        if memchr::memmem::find(&line, b" begun: job=").is_some() {
+            has_begun.store(true, Ordering::Relaxed);
         }
         line.truncate(start);
     }

@@ -31,23 +31,27 @@ pub(super) fn follow(work: &Work<'_>, servers: &Servers, member: Member) -> Resu
     loop {
         work.health.begin();
         let stop = work.ending.begin();
-        let came = match member.heard().recv_timeout(LOOKED_EVERY) {
+        let heard = member.heard().recv_timeout(LOOKED_EVERY);
+        if work.ending.signal().is_some() {
+            member.fail(0, "it was ended by a signal".to_owned());
+            return Ok(());
+        }
+        let came = match heard {
             Ok(ToMember::Begin(plan)) => take_part(work, servers, &member, &plan, &stop),
-            Ok(ToMember::Exit(..)) | Err(RecvTimeoutError::Disconnected) => {
-                member.leave();
-                return Ok(());
-            }
-            // Of a run that is over.
-            Ok(_) => Ok(()),
-            Err(RecvTimeoutError::Timeout) if work.ending.signal().is_some() => {
-                member.fail(0, "it was ended by a signal".to_owned());
-                return Ok(());
-            }
-            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            // What is said of a run that is over, or nothing.
+            Ok(_) | Err(RecvTimeoutError::Timeout) => Ok(()),
         };
-        if let Err(error) = came {
-            member.fail(error.status(), chain(&error));
-            return Err(error);
+        match came {
+            Ok(()) => {}
+            Err(error) if work.ending.signal().is_some() => {
+                member.fail(0, format!("it was cut short by a signal: {}", chain(&error)));
+                return Ok(());
+            }
+            Err(error) => {
+                member.fail(error.status(), chain(&error));
+                return Err(error);
+            }
         }
     }
 }
@@ -74,7 +78,8 @@ fn take_part(
         Reads::Again => run.work(network, none, servers.of_member_again(plan, work.here, stop)?),
         Reads::Bound | Reads::All => {
             let tables = servers.tables(&plan.settings, &plan.names, plan.bound(), stop)?;
-            run.work(network, tables, servers.of_member(plan, work.here, stop)?)
+            let doubts = member.doubts();
+            run.work(network, tables, servers.of_member(plan, work.here, doubts, stop)?)
         }
     }?;
     member.say(&ToHub::Over);
@@ -100,7 +105,8 @@ impl Run<'_> {
         let (cut, cuts) = unbounded();
         let (leave, left) = unbounded();
         let in_flight = plan.epoch.in_flight.max(plan.bound().len() as u64);
-        let feed = Arc::new(Feed::of_cluster(plan.standing.mark.epoch, in_flight, cut, leave));
+        let (mark, processes) = (plan.standing.mark.epoch, member.processes());
+        let feed = Arc::new(Feed::of_cluster(mark, in_flight, cut, leave, processes));
         work.ending.attend(&feed);
         let settings = Arc::new(plan.settings.clone());
         let names = Arc::new(plan.names.clone());

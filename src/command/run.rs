@@ -64,6 +64,7 @@ pub(super) fn run(args: &cli::Run) -> Result<String, Error> {
         let why = "a cluster works with live servers: a store has one process";
         return Err(Error::Usage(why.to_owned()));
     };
+    let servers = Servers::new(&config, config.job.as_str(), redis, hbase.as_ref())?;
     let stop = work.ending.begin();
     match cluster::join(&config, here, &hosts, cli::VERSION, &stop) {
         Ok(Joined::Hub(hub)) => {
@@ -76,10 +77,7 @@ pub(super) fn run(args: &cli::Run) -> Result<String, Error> {
             hub.leave(status, came.as_ref().err().map(|error| chain(error)));
             came?;
         }
-        Ok(Joined::Member(member)) => {
-            let servers = Servers::new(&config, config.job.as_str(), redis, hbase.as_ref())?;
-            member::follow(&work, &servers, member)?;
-        }
+        Ok(Joined::Member(member)) => member::follow(&work, &servers, member)?,
         Err(cluster::Error::Stopped) => {}
         Err(error) => return Err(error.into()),
     }

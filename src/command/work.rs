@@ -8,11 +8,12 @@ use dataflows::Settings;
 
 use super::Error;
 use super::ending::Ending;
+use super::incarnations::then;
 use crate::cluster::{Hub, Place, Plan, Reads};
 use crate::config::Config;
 use crate::health::Health;
 use crate::job::{Apart, Job, Rooms, Standing};
-use crate::ledger::{Dates, Freshness, Mark, Names};
+use crate::ledger::{Dates, Freshness, Mark, Names, Then};
 use crate::live::watch_freshness;
 use crate::metrics;
 use crate::outside::{Outside, Told};
@@ -128,15 +129,22 @@ impl Work<'_> {
             (Some(hub), Some(plan)) => {
                 let network = hub.begin(&plan)?;
                 let (leave, left) = unbounded();
-                let feed = Arc::new(Feed::of_cluster(mark, in_flight, cut, leave));
+                let feed = Arc::new(Feed::of_cluster(mark, in_flight, cut, leave, hub.processes()));
                 self.ending.attend(&feed);
                 let rooms = Rooms { tables, outside, feed: (Arc::clone(&feed), cuts) };
                 let goes_on = plan.reads == Reads::All;
                 let apart = Apart { with: hub, network, here: self.here, left, goes_on };
                 let came = job.lead(standing, rooms, read, apart);
                 // Done or not, all have to come to its end before another run begins.
-                hub.finish()?;
-                (came?, feed)
+                let came = came.map_err(Error::from);
+                match (came, hub.finish()) {
+                    (Ok(mark), Ok(())) => (mark, feed),
+                    (Ok(_), Err(late)) => return Err(late.into()),
+                    (Err(error), Err(late)) if matches!(then(&error), Then::StartAgain { .. }) => {
+                        return Err(late.into());
+                    }
+                    (Err(error), _) => return Err(error),
+                }
             }
             _ => {
                 let feed = Arc::new(Feed::new(mark, in_flight, cut));

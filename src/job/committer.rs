@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, never, select};
+use crossbeam_channel::{Receiver, never, select, tick};
 use dataflows::{Epoch, Recall, Settings};
 
 use super::{Counted, Error, Failure, Others, Part, Share};
@@ -15,6 +15,9 @@ use crate::metrics::{self, Stage};
 use crate::outside::{Done, Outside, Told};
 use crate::sink::{Changed, DeadLetter, Failed, Scores, Totals};
 use crate::source::{Cut, Feed, Range, Topic};
+
+/// How often it is looked whether the job is stopping, where others may not let it hear of that.
+pub(super) const LOOKED_EVERY: Duration = Duration::from_millis(100);
 
 /// Binds what is cut, hands out what is computed, and moves the mark.
 pub(super) struct Committer<'a, O> {
@@ -184,17 +187,20 @@ impl<O: Outside> Committer<'_, O> {
     ) -> Result<(), Ended> {
         let (mut cuts, mut shares) = (cuts.clone(), shares.clone());
         let (mut all_cut, mut all_shared) = (false, false);
-        let (heard, mut left) = match &self.others {
-            Some(others) => (others.hub.heard().clone(), others.left.clone()),
-            None => (never(), never()),
+        let (heard, mut left, tick) = match &self.others {
+            Some(others) => (others.hub.heard().clone(), others.left.clone(), tick(LOOKED_EVERY)),
+            None => (never(), never(), never()),
         };
         // Whichever channel ends first, the other may still hold what belongs to an epoch. Where the
         // workers stopped early, what is bound and not done stays so.
         loop {
-            let never_whole =
-                open.flights.front().is_some_and(|first| {
-                    all_shared && first.shares.counted.min(first.shares.recalled) < self.workers
-                }) || self.others.is_some() && all_shared && self.feed.goes_on().is_err();
+            let never_whole = open.flights.front().is_some_and(|first| {
+                all_shared && first.shares.counted.min(first.shares.recalled) < self.workers
+            });
+            if self.others.is_some() && self.feed.goes_on().is_err() {
+                // Others may never do their part.
+                return Ok(());
+            }
             if all_cut && (never_whole || open.flights.is_empty()) && open.marks.is_empty() {
                 return Ok(());
             }
@@ -223,6 +229,7 @@ impl<O: Outside> Committer<'_, O> {
                     Ok(epoch) => self.leave(epoch),
                     Err(_) => left = never(),
                 },
+                recv(tick) -> _ => {}
             }
             self.go_on(open);
         }
@@ -292,6 +299,7 @@ impl<O: Outside> Committer<'_, O> {
                 elsewhere.recalled += 1;
                 elsewhere.totals.recalls += lists;
             }
+            ToHub::Doubt(doubt) => self.outside.doubt(doubt),
             ToHub::Changed(key) => return Err(Ended::Failed(Changed(key).into())),
             // Of the others the hub takes care.
             ToHub::Fresh(_) | ToHub::Failed(..) | ToHub::Over => {}

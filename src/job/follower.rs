@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, never, select};
 use dataflows::{Epoch, Recall, Settings};
 
+use super::committer::LOOKED_EVERY;
 use super::{Counted, Error, Failure, Part, Share};
 use crate::cluster::{Member, ToHub, ToMember};
 use crate::ledger::{Binding, Names};
@@ -90,7 +91,7 @@ impl<E: Effects> Follower<'_, E> {
         let (mut cuts, mut left, mut shares) = (cuts.clone(), left.clone(), shares.clone());
         let mut all_shared = false;
         loop {
-            if all_shared && self.feed.goes_on().is_err() {
+            if self.feed.goes_on().is_err() {
                 return Err(Ended::Stopped);
             }
             if all_shared && self.flights.is_empty() {
@@ -123,6 +124,7 @@ impl<E: Effects> Follower<'_, E> {
                     Ok(said) => self.hear_hub(said, failure)?,
                     Err(_) => return Err(Ended::Over),
                 },
+                default(LOOKED_EVERY) => {}
             }
             self.go_on();
         }

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
+use serde::{Deserialize, Serialize};
 
 use super::Binding;
 use super::kept::Kept;
@@ -68,7 +69,7 @@ enum Call {
 }
 
 /// A key mark that does not stand where the last epoch left it.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Doubt {
     /// The score key.
     pub key: String,
@@ -81,17 +82,22 @@ pub struct Doubt {
 /// Where to say that a key mark stands at another time than the ledger: the ledger finds out which
 /// of both it is, and the job ends accordingly.
 #[derive(Clone)]
-pub struct Doubts(Sender<Call>);
+pub struct Doubts(Arc<dyn Fn(Option<Doubt>) + Send + Sync>);
 
 impl Doubts {
-    /// Says so.
-    pub fn say(&self, doubt: Doubt) {
-        send(&self.0, Call::Doubt(doubt));
+    /// Those that are passed on to who writes the ledger; nothing says that another token was found.
+    pub fn passed_on(pass: impl Fn(Option<Doubt>) + Send + Sync + 'static) -> Doubts {
+        Doubts(Arc::new(pass))
     }
 
-    /// Says that a score script was refused because another token stood in the ledger, or none.
+    /// Says so.
+    pub fn say(&self, doubt: Doubt) {
+        self.0(Some(doubt));
+    }
+
+    /// Says that another token was found to stand in the ledger, or none.
     pub fn disowned(&self) {
-        send(&self.0, Call::Disowned);
+        self.0(None);
     }
 }
 
@@ -108,7 +114,10 @@ impl Redis {
 
     /// Where to say that a key mark stands at another time.
     pub fn doubts(&self) -> Doubts {
-        Doubts(self.calls.clone())
+        let calls = self.calls.clone();
+        Doubts::passed_on(move |doubt| {
+            send(&calls, doubt.map_or(Call::Disowned, Call::Doubt));
+        })
     }
 }
 

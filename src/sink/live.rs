@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 use dataflows::Recall;
 
 use super::{DeadLetter, DeadLetters, Hbase, Redis, Scores};
-use crate::ledger::{self, Binding};
+use crate::ledger::{self, Binding, Doubt};
 use crate::outside::{Done, Effects, Outside, Told};
 use crate::source::Group;
 
@@ -72,6 +72,14 @@ impl Outside for Live {
 
     fn mark(&mut self, done: Done) {
         self.ledger.mark(done);
+    }
+
+    fn doubt(&mut self, doubt: Option<Doubt>) {
+        let doubts = self.ledger.doubts();
+        match doubt {
+            Some(doubt) => doubts.say(doubt),
+            None => doubts.disowned(),
+        }
     }
 
     fn marked(&mut self, binding: &Binding) {

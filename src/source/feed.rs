@@ -27,8 +27,9 @@ pub struct Feed {
     state: Mutex<State>,
     /// Signals the source: room in the queue, a moved mark, or the end.
     room: Condvar,
-    /// How many epochs beyond the mark may be begun.
+    /// How many epochs beyond the mark may be begun, and how many bytes these may have.
     in_flight: u64,
+    in_flight_bytes: usize,
 }
 
 struct State {
@@ -130,10 +131,10 @@ impl State {
     }
 
     /// Whether few enough epochs, and bytes of them, are closed and not marked.
-    fn may_begin(&self, in_flight: u64) -> bool {
+    fn may_begin(&self, in_flight: u64, in_flight_bytes: usize) -> bool {
         let closed = self.flying.iter().filter(|(epoch, _)| *epoch < self.open);
         self.open.0 <= self.mark.0 + in_flight
-            && closed.map(|(_, bytes)| bytes).sum::<usize>() <= IN_FLIGHT_BYTES
+            && closed.map(|(_, bytes)| bytes).sum::<usize>() <= in_flight_bytes
     }
 }
 
@@ -141,8 +142,16 @@ impl Feed {
     /// Makes a feed of one process of a cluster, whose epochs are those of all. `left` hears when the source
     /// ends here: of the first epoch that it has not closed. Then nothing ends before
     /// [`Feed::end_at`].
-    pub fn of_cluster(mark: Epoch, in_flight: u64, cuts: Sender<Cut>, left: Sender<Epoch>) -> Feed {
+    pub fn of_cluster(
+        mark: Epoch,
+        in_flight: u64,
+        cuts: Sender<Cut>,
+        left: Sender<Epoch>,
+        processes: usize,
+    ) -> Feed {
         let mut feed = Feed::new(mark, in_flight, cuts);
+        // One of them keeps the dead letters of all.
+        feed.in_flight_bytes = IN_FLIGHT_BYTES / processes;
         let state = feed.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         state.others = Some(Others { closed: mark, left, has_left: false });
         feed
@@ -168,13 +177,14 @@ impl Feed {
             }),
             room: Condvar::new(),
             in_flight,
+            in_flight_bytes: IN_FLIGHT_BYTES,
         }
     }
 
     /// Waits until the open epoch may be begun, and names it.
     pub fn begin(&self) -> Result<Epoch, Stopped> {
         let mut state = self.lock();
-        while !state.stopped && !state.may_begin(self.in_flight) {
+        while !state.stopped && !state.may_begin(self.in_flight, self.in_flight_bytes) {
             state = self.wait(state);
         }
         if state.stopped { Err(Stopped) } else { Ok(state.open) }
@@ -184,12 +194,17 @@ impl Feed {
     /// if the open epoch may not be begun then.
     pub fn begin_or_finish(&self) -> Result<Option<Epoch>, Stopped> {
         let mut state = self.lock();
-        while !state.stopped && !state.finishing && !state.may_begin(self.in_flight) {
+        while !state.stopped
+            && !state.finishing
+            && !state.may_begin(self.in_flight, self.in_flight_bytes)
+        {
             state = self.wait(state);
         }
         match state.stopped {
             true => Err(Stopped),
-            false => Ok(state.may_begin(self.in_flight).then_some(state.open)),
+            false => {
+                Ok(state.may_begin(self.in_flight, self.in_flight_bytes).then_some(state.open))
+            }
         }
     }
 
@@ -340,7 +355,7 @@ impl Feed {
 
     /// Whether the open epoch may be begun now; where not, [`Feed::begin`] would wait.
     pub fn may_begin(&self) -> bool {
-        self.lock().may_begin(self.in_flight)
+        self.lock().may_begin(self.in_flight, self.in_flight_bytes)
     }
 
     /// Stops the source, which finds out at its next call, and wakes all workers.
@@ -412,9 +427,12 @@ mod tests {
             let batch = Batch::Lines { first: 1, lines };
             feed.push(Chunk { epoch, partition, batch }).unwrap();
             assert!(matches!(feed.next(), Next::Chunk(_)));
-            assert!(feed.lock().may_begin(3), "its own bytes do not count while it is open");
+            assert!(
+                feed.lock().may_begin(3, IN_FLIGHT_BYTES),
+                "its own bytes do not count while it is open"
+            );
             feed.close(Cut { epoch, ranges: Vec::new() }).unwrap();
-            feed.lock().may_begin(3)
+            feed.lock().may_begin(3, IN_FLIGHT_BYTES)
         };
         assert!(fill(IN_FLIGHT_BYTES));
         assert!(!fill(1), "these are too many bytes");

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use super::Error;
 use super::error::of;
+use super::{Doubts, Error};
 use crate::config;
 use crate::ledger::Fence;
 use crate::outside::Told;
@@ -17,7 +17,7 @@ use crate::retry::{Ended, Peer, Stop, persist};
 const BEAT: Duration = Duration::from_secs(1);
 
 /// Asks on a thread of its own, until the job stops, whether this token stands, and confirms it to the fence.
-/// That a newer one stands is told.
+/// Where another one stands, whoever writes the ledger is to find out why.
 ///
 /// # Errors
 ///
@@ -27,13 +27,14 @@ pub fn confirm(
     job: &str,
     token: Token,
     fence: &Arc<Fence>,
+    doubts: Doubts,
     told: Sender<Told>,
     stop: &Stop,
 ) -> Result<(), redis::Error> {
     let mut job = Job::new(redis, job)?;
     let (fence, stop) = (Arc::clone(fence), stop.clone());
     let ask = move || {
-        if let Err(Ended::Failed(error)) = ask(&mut job, token, &fence, &stop)
+        if let Err(Ended::Failed(error)) = ask(&mut job, token, &fence, &doubts, &stop)
             && told.send(Told::Failed(error.into())).is_err()
         {
             log::debug!("nobody hears whether the token stands: the job is stopping");
@@ -46,7 +47,14 @@ pub fn confirm(
     Ok(())
 }
 
-fn ask(job: &mut Job, ours: Token, fence: &Fence, stop: &Stop) -> Result<(), Ended<Error>> {
+fn ask(
+    job: &mut Job,
+    ours: Token,
+    fence: &Fence,
+    doubts: &Doubts,
+    stop: &Stop,
+) -> Result<(), Ended<Error>> {
+    let mut has_said = false;
     loop {
         let mut asked = Instant::now();
         // Asking changes nothing.
@@ -56,12 +64,12 @@ fn ask(job: &mut Job, ours: Token, fence: &Fence, stop: &Stop) -> Result<(), End
         });
         match found.map_err(of)? {
             Some(stands) if stands.token == ours => fence.confirm(asked),
-            Some(stands) if stands.token.number >= ours.number => {
-                let (job, newer) = (job.name().to_owned(), stands.token);
-                return Err(Ended::Failed(Error::Fenced { job, ours, newer }));
+            // A newer start, or Redis went back, or has lost everything.
+            _ if has_said => {}
+            _ => {
+                has_said = true;
+                doubts.disowned();
             }
-            // Redis went back, or has lost everything: who writes the ledger finds that out.
-            _ => {}
         }
         if stop.wait(BEAT) {
             return Err(Ended::Stopped);
