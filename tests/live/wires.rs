@@ -130,8 +130,9 @@ fn lines_between_processes_that_are_slow_change_nothing_and_those_that_break_end
     throw(&Fault::None);
 
     // 2. One that breaks between two members, of which process 0 hears by these.
+    let standing = site.mark();
     flow.some(300);
-    site.wait_for_more(&mut jobs[0], 3);
+    site.wait_for_mark(&mut jobs[0], standing + 3);
     proxies[1].cut();
     let ended = jobs.map(|job| job.wait().with(1));
     assert!(ended[0].log.contains("is lost"), "{ended:?}");
