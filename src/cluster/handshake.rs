@@ -10,9 +10,10 @@
 //!
 //! `hello` and `answer` are a length (four bytes, little-endian) and a [`postcard`] value; a tag is the
 //! HMAC-SHA256, keyed with the secret, of who speaks, both nonces, and all that was said since. So a tag
-//! counts in one handshake, in one direction, and is compared in constant time. Whoever does not know the
-//! secret learns nothing but that this is a process of online-recall. What comes after is not encrypted:
-//! a cluster belongs into a network of its own, or into a tunnel.
+//! counts in one handshake, in one direction, and is compared in constant time. Who calls without the secret
+//! learns no more than that this is a process of online-recall; who listens in a process's place is told the
+//! hello, and gets a tag by which a weak secret could be guessed. What comes after is not encrypted: a cluster
+//! belongs into a network of its own, or into a tunnel.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
