@@ -167,6 +167,9 @@ need_servers() {
     local name
     for name in kafka hbase hdfs redis; do "stack/$name" need || return 1; done
     testing/readers/python >/dev/null
+    # Certificates of tests, and lines that are cut.
+    command -v openssl >/dev/null || install_packages openssl openssl
+    command -v ip >/dev/null || install_packages ip iproute2
 }
 
 test_all_levels() {
