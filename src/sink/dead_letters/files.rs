@@ -6,9 +6,11 @@
 //!                                                           the mark keeps this length of all together
 //! ```
 //!
-//! A file's name says the incarnation, and how much stands in those before it. So the mark's length
-//! alone says what of each file is marked, also where a start has died before its first mark, and where
-//! older files were taken away.
+//! A file's name says the incarnation, and how much stands in those before it. So the names and the
+//! mark's length alone say what of each file is marked, also where a start has died before its first
+//! mark, and where older files were taken away. An incarnation that stood still in the middle of a letter
+//! and wakes up when others have begun writes on at the end of its file: that is behind where the next
+//! one begins, so it does not count, and the next start cuts it off.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -34,7 +36,7 @@ pub(super) struct Files {
 }
 
 /// A file, by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Named {
     incarnation: u64,
     before: u64,
@@ -66,15 +68,27 @@ impl Named {
         format!("{job}.{:06}.{}.tsv", self.incarnation, self.before)
     }
 
-    /// Decides what becomes of it.
-    fn fate(self, start: Start<'_>) -> Fate {
-        if self.incarnation >= start.incarnation || start.length == 0 {
-            Fate::SetAside
-        } else if self.before < start.length {
-            Fate::Cut(start.length - self.before)
-        } else {
-            Fate::Removed
+    /// How many of its bytes are marked at most, where these files are there and the mark keeps this
+    /// length of all.
+    fn marked(self, there: &[Named], length: u64) -> u64 {
+        let later = there.iter().filter(|it| it.incarnation > self.incarnation);
+        let end = later.map(|it| it.before).fold(length, u64::min);
+        end.saturating_sub(self.before)
+    }
+
+    /// Decides what becomes of it, where these files are there.
+    fn fate(self, there: &[Named], start: Start<'_>) -> Fate {
+        if self.is_aside(start) {
+            return Fate::SetAside;
         }
+        match self.marked(there, start.length) {
+            0 => Fate::Removed,
+            length => Fate::Cut(length),
+        }
+    }
+
+    fn is_aside(self, start: Start<'_>) -> bool {
+        self.incarnation >= start.incarnation || start.length == 0
     }
 }
 
@@ -87,14 +101,12 @@ impl Files {
             move |source| Error::Folder { path, source }
         };
         fs::create_dir_all(folder).map_err(refuse(folder))?;
+        let found = found(folder, start.job).map_err(refuse(folder))?;
+        let known: Vec<_> =
+            found.iter().map(|(named, _)| *named).filter(|named| !named.is_aside(start)).collect();
         let mut there = 0;
-        for entry in fs::read_dir(folder).map_err(refuse(folder))? {
-            let entry = entry.map_err(refuse(folder))?;
-            let (path, name) = (entry.path(), entry.file_name());
-            let Some(named) = name.to_str().and_then(|name| Named::parse(start.job, name)) else {
-                continue;
-            };
-            match named.fate(start) {
+        for (named, path) in found {
+            match named.fate(&known, start) {
                 Fate::Cut(length) => {
                     let length = cut(&path, length).map_err(refuse(&path))?;
                     there = there.max(named.before + length);
@@ -170,19 +182,24 @@ impl Files {
 /// The files of a job, in the order in which they were written, each with how much of it is marked at
 /// most; `length` is what the mark keeps.
 pub(super) fn marked(folder: &Path, job: &str, length: u64) -> io::Result<Vec<(PathBuf, u64)>> {
+    let found = found(folder, job)?;
+    let there: Vec<_> = found.iter().map(|(named, _)| *named).collect();
+    let marked = found.into_iter().map(|(named, path)| (path, named.marked(&there, length)));
+    Ok(marked.filter(|(_, length)| *length > 0).collect())
+}
+
+/// The files of a job, in the order in which they were written.
+fn found(folder: &Path, job: &str) -> io::Result<Vec<(Named, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        let named = name.to_str().and_then(|name| Named::parse(job, name));
-        if let Some(Named { incarnation, before }) = named
-            && before < length
-        {
-            found.push((before, incarnation, entry.path()));
+        if let Some(named) = name.to_str().and_then(|name| Named::parse(job, name)) {
+            found.push((named, entry.path()));
         }
     }
     found.sort();
-    Ok(found.into_iter().map(|(before, _, path)| (path, length - before)).collect())
+    Ok(found)
 }
 
 /// Cuts what lies behind this length; returns the length then.
@@ -349,21 +366,46 @@ mod tests {
     }
 
     #[test]
-    fn a_fate_is_told_by_the_numbers_in_the_name() {
+    fn a_fate_is_told_by_the_numbers_in_the_names() {
         use Fate::{Cut, Removed, SetAside};
         let fates = |this, length| {
-            let files = [(1, 0), (2, 50), (3, 50), (4, 80)];
-            files.map(|(incarnation, before)| {
-                Named { incarnation, before }.fate(start(this, length))
-            })
+            let files = [(1, 0), (2, 50), (4, 80)]
+                .map(|(incarnation, before)| Named { incarnation, before });
+            let start = start(this, length);
+            let known: Vec<_> = files.into_iter().filter(|it| !it.is_aside(start)).collect();
+            files.map(|named| named.fate(&known, start))
         };
-        assert_eq!(fates(5, 80), [Cut(80), Cut(30), Cut(30), Removed]);
-        assert_eq!(fates(5, 81), [Cut(81), Cut(31), Cut(31), Cut(1)]);
-        assert_eq!(fates(5, 50), [Cut(50), Removed, Removed, Removed]);
+        assert_eq!(fates(5, 80), [Cut(50), Cut(30), Removed]);
+        assert_eq!(fates(5, 81), [Cut(50), Cut(30), Cut(1)]);
+        assert_eq!(fates(5, 50), [Cut(50), Removed, Removed]);
         // A ledger that went back: what it took for the numbers to come is not its.
-        assert_eq!(fates(3, 50), [Cut(50), Removed, SetAside, SetAside]);
-        assert_eq!(fates(5, 0), [SetAside; 4]);
-        assert_eq!(fates(1, 0), [SetAside; 4]);
+        assert_eq!(fates(4, 60), [Cut(50), Cut(10), SetAside]);
+        assert_eq!(fates(2, 60), [Cut(60), SetAside, SetAside]);
+        assert_eq!(fates(5, 0), [SetAside; 3]);
+        assert_eq!(fates(1, 0), [SetAside; 3]);
+    }
+
+    #[test]
+    fn what_an_older_one_writes_when_others_have_begun_does_not_count_and_is_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut first, mut idle) = (begin(&folder, 1, 0), begin(&folder, 2, 13));
+        kept(&mut first, &["a", "b"]);
+        let mut third = begin(&folder, 3, 13);
+        assert_eq!(kept(&mut third, &["b", "c"]), 39);
+        // Both were told that they may write, stood still, and wake up now.
+        kept(&mut first, &["b", "c", "d"]);
+        kept(&mut idle, &["b"]);
+        let [first, third] =
+            ["a.b.000001.0.tsv", "a.b.000003.13.tsv"].map(|it| folder.path().join(it));
+        assert!(fs::metadata(&first).unwrap().len() > 39);
+        let marked = marked(folder.path(), "a.b", 39).unwrap();
+        assert_eq!(marked, [(first, 13), (third, 26)]);
+        begin(&folder, 4, 39);
+        let two = ["b", "c"].map(line).concat();
+        assert_eq!(
+            all(&folder),
+            owned(&[("a.b.000001.0.tsv", &line("a")), ("a.b.000003.13.tsv", &two)])
+        );
     }
 
     #[test]
@@ -387,6 +429,6 @@ mod tests {
         let marked = |length| marked(folder.path(), "a.b", length).unwrap();
         assert_eq!(marked(0), []);
         assert_eq!(marked(13), [(first.clone(), 13)]);
-        assert_eq!(marked(26), [(first, 26), (second, 13)]);
+        assert_eq!(marked(26), [(first, 13), (second, 13)]);
     }
 }
