@@ -13,7 +13,8 @@ usage: ./run.sh COMMAND
   check            format, lints, documentation, dependencies
   bench [ARGS…]    measure, as benches/RESULTS.md shows it
   bench live [ARGS…]
-                   measure the live job, with real servers of its own; an hour and a half
+                   measure the live job, with real servers of its own; half an hour
+  bench codec      measure how records travel between processes
   soak --minutes N
                    storms over a cluster, each with another seed, for so long; one that fails runs again
                    with its seed: ONLINE_RECALL_TEST_SEED=SEED ./run.sh soak --minutes 1
@@ -195,12 +196,23 @@ test_all_levels() {
     wait "$servers" || say "the servers that tests need cannot all be had; see above"
     level "the program" count_cargo "${cargo_test[@]}" --no-fail-fast
     level "the decoder, fuzzed" count_one fuzz/run $seconds
-    [[ ${1-} != --all ]] || level "the real servers" count_unittest python3 stack/test.py
+    [[ ${1-} != --all ]] || long_levels
     # Again, where it is found: after all the rest.
     if [[ $failed -gt 0 ]]; then printf '\n%s\n' "${failures[@]}" >&2; fi
     say ""
     echo "$passed passed, $failed failed"
     [[ $failed -eq 0 ]]
+}
+
+# What takes its time: what servers of tests must be able to do, and records that travel as the feature
+# abomonation has them, also with debug assertions.
+long_levels() {
+    local travels=(--locked --no-fail-fast --package dataflows --features abomonation)
+    level "the real servers" count_unittest python3 stack/test.py
+    level "abomonation, with debug assertions" count_cargo cargo test "${travels[@]}"
+    level "abomonation, released" count_cargo cargo test --release "${travels[@]}"
+    level "abomonation, between processes" count_cargo \
+        cargo test --release --locked --features failpoints,abomonation --test live -- cluster::several
 }
 
 # ---- soak ---------------------------------------------------------------------------------------
@@ -229,6 +241,7 @@ check() {
     cargo fmt --all --check
     say "==> lints"
     cargo clippy --release --locked --workspace --all-targets --features failpoints -- --deny warnings
+    cargo clippy --release --locked --package dataflows --all-targets --features abomonation -- --deny warnings
     say "==> documentation"
     RUSTDOCFLAGS="--deny warnings" cargo doc --release --locked --no-deps --workspace --document-private-items
     say "==> dependencies"
@@ -314,6 +327,10 @@ bench)
     if [[ ${1-} = live ]]; then
         shift
         PYTHONPATH=benches exec python3 -m live "$@"
+    fi
+    if [[ ${1-} = codec ]]; then
+        shift
+        exec python3 benches/codec.py "$@"
     fi
     exec python3 benches/run.py "$@"
     ;;

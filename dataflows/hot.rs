@@ -9,38 +9,38 @@ use std::collections::btree_map::Entry;
 
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
-use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
+use timely::dataflow::channels::pact::{ParallelizationContract, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 
+use crate::records::{Builder, Records, Stream, exchange};
 use crate::route::route;
 use crate::{Article, Channel, Epoch, Hit, HotIncrement, Weights};
 
 /// Sums the weights of the hits of every article and channel, epoch by epoch.
 ///
 /// All increments of a channel leave on the worker that owns its score key.
-pub fn hot<'scope>(
-    hits: StreamVec<'scope, Epoch, Hit>,
+pub(crate) fn hot<'scope>(
+    hits: Stream<'scope, Hit>,
     weights: Weights,
-) -> StreamVec<'scope, Epoch, HotIncrement> {
+) -> Stream<'scope, HotIncrement> {
     let weigh = move |hit: Hit| ((hit.channel, hit.article), u64::from(weights.of(hit.action)));
     let merge = |sum: HotIncrement| ((sum.channel, sum.article), sum.weight);
     // Summed where it was read first: a popular article travels once an epoch, not once a click.
     let sums = sum(hits, Pipeline, "hot: sum on each worker", weigh);
-    let to_owner = Exchange::new(|sum: &HotIncrement| route(&sum.channel));
+    let to_owner = exchange(|sum: &HotIncrement| route(&sum.channel));
     sum(sums, to_owner, "hot: merge at the owner of the score key", merge)
 }
 
 type Sums = HashMap<(Channel, Article), u64, FxBuildHasher>;
 
 fn sum<'scope, D: 'static>(
-    stream: StreamVec<'scope, Epoch, D>,
-    pact: impl ParallelizationContract<Epoch, Vec<D>>,
+    stream: Stream<'scope, D>,
+    pact: impl ParallelizationContract<Epoch, Records<D>>,
     name: &str,
     weigh: impl Fn(D) -> ((Channel, Article), u64) + 'static,
-) -> StreamVec<'scope, Epoch, HotIncrement> {
-    stream.unary_frontier(pact, name, move |_, _| {
+) -> Stream<'scope, HotIncrement> {
+    stream.unary_frontier::<Builder<HotIncrement>, _, _, _>(pact, name, move |_, _| {
         let mut open: BTreeMap<Epoch, (Capability<Epoch>, Sums)> = BTreeMap::new();
         // One epoch is about as large as the one before: its sums get their room at once.
         let mut room = 0;

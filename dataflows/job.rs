@@ -4,16 +4,18 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
-use timely::dataflow::operators::{Input, Probe};
-use timely::dataflow::{InputHandle, ProbeHandle, StreamVec};
+use timely::dataflow::operators::{Input as _, Probe as _};
+use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
 
 use crate::history::{Cached, Histories};
 use crate::hot::hot;
 use crate::new_article::new_article;
 use crate::recall::recall;
+use crate::records::{Builder, Input, Stream};
 use crate::similar::{Row, lookup, similar};
 use crate::{Ask, Epoch, History, Hit, HotIncrement, NewArticle, Recall, Settings};
 
@@ -23,14 +25,14 @@ use crate::{Ask, Epoch, History, Hit, HotIncrement, NewArticle, Recall, Settings
 /// worker and every question of it is answered.
 pub struct Inputs {
     /// The clicks that count, in any order, on any worker.
-    pub hits: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Hit>>>,
+    pub hits: Input<Hit>,
     /// The new articles, likewise.
-    pub articles: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<NewArticle>>>,
+    pub articles: Input<NewArticle>,
     /// The changes of the table of similar articles, on any worker: at most one a row and epoch.
-    pub similar: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Row>>>,
+    pub similar: InputHandle<Epoch, CapacityContainerBuilder<Vec<Row>>>,
     /// The answers to this worker's questions. It stands at the first epoch that is not durable
     /// outside, and advances with the mark.
-    pub history: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<History>>>,
+    pub history: InputHandle<Epoch, CapacityContainerBuilder<Vec<History>>>,
     /// The generation of the histories that are answered from now on. One that was answered
     /// [`crate::GENERATIONS`] or more before is asked for again when it is needed.
     pub generation: Rc<Cell<u16>>,
@@ -55,36 +57,31 @@ pub struct Outputs {
 }
 
 /// What has come out of a dataflow on this worker, by epoch.
-pub struct Outbox<D>(Rc<RefCell<BTreeMap<Epoch, Vec<D>>>>);
+pub struct Outbox<R>(Rc<RefCell<BTreeMap<Epoch, Vec<R>>>>);
 
-impl<D: 'static> Outbox<D> {
+impl<R: Clone + 'static> Outbox<R> {
     /// Takes all that is here of `epoch`.
-    pub fn take(&self, epoch: Epoch) -> Vec<D> {
+    pub fn take(&self, epoch: Epoch) -> Vec<R> {
         self.0.borrow_mut().remove(&epoch).unwrap_or_default()
     }
 
     /// Takes all that is here, whatever its epoch.
-    pub fn take_all(&self) -> Vec<D> {
+    pub fn take_all(&self) -> Vec<R> {
         let mut all = std::mem::take(&mut *self.0.borrow_mut()).into_values();
         let mut first = all.next().unwrap_or_default();
         all.for_each(|mut more| first.append(&mut more));
         first
     }
 
-    fn new() -> Outbox<D> {
+    fn new() -> Outbox<R> {
         Outbox(Rc::default())
     }
 
-    fn collect(&self, stream: StreamVec<'_, Epoch, D>, name: &str, probe: &ProbeHandle<Epoch>) {
+    fn collect(&self, stream: Stream<'_, R>, name: &str, probe: &ProbeHandle<Epoch>) {
         let here = Rc::clone(&self.0);
         stream
-            .unary(Pipeline, name, move |_, _| {
-                move |input,
-                      _output: &mut timely::dataflow::operators::generic::OutputBuilderSession<
-                    '_,
-                    Epoch,
-                    timely::container::CapacityContainerBuilder<Vec<()>>,
-                >| {
+            .unary::<Builder<()>, _, _, _>(Pipeline, name, move |_, _| {
+                move |input, _| {
                     input.for_each(|capability, batch| {
                         let epoch = capability.least().expect("a message has a time");
                         here.borrow_mut().entry(*epoch).or_default().append(batch);

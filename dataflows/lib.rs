@@ -16,6 +16,7 @@
 
 mod articles;
 mod epoch;
+mod flat;
 mod history;
 mod hot;
 mod job;
@@ -24,6 +25,7 @@ mod new_article;
 #[cfg(test)]
 mod oracle;
 mod recall;
+pub mod records;
 mod route;
 mod similar;
 #[cfg(test)]
@@ -37,4 +39,4 @@ pub use model::{
     Place, Recall, Settings, Ticket, User, UserBuffer, Weights, nearest,
 };
 pub use route::owner;
-pub use similar::Row;
+pub use similar::{Candidates, Row};

@@ -45,6 +45,15 @@ impl User {
         User(Id::Decimal(number))
     }
 
+    /// The number whose canonical decimal the id is, less than 10^19; the bytes of any other id.
+    #[inline]
+    pub(crate) fn as_decimal(&self) -> Result<u64, &[u8]> {
+        match &self.0 {
+            Id::Decimal(number) => Ok(*number),
+            Id::Bytes(bytes) => Err(bytes),
+        }
+    }
+
     /// How many bytes of its own the id takes beside itself.
     pub(crate) fn heap_bytes(&self) -> usize {
         match &self.0 {
@@ -105,7 +114,21 @@ impl fmt::Display for Channel {
 }
 
 /// An article's id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    bytemuck::Pod,
+    bytemuck::Zeroable,
+)]
+#[repr(transparent)]
 pub struct Article(pub i64);
 
 impl fmt::Display for Article {

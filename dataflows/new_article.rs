@@ -8,11 +8,10 @@ use std::collections::btree_map::Entry;
 
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
-use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 
+use crate::records::{Builder, Stream, exchange};
 use crate::route::route;
 use crate::{Article, Channel, Epoch, NewArticle};
 
@@ -21,9 +20,10 @@ type Last = HashMap<(Channel, Article), NewArticle, FxBuildHasher>;
 /// Keeps the last record of every article and channel, epoch by epoch.
 ///
 /// All of a channel leave on the worker that owns its score key.
-pub fn new_article(articles: StreamVec<'_, Epoch, NewArticle>) -> StreamVec<'_, Epoch, NewArticle> {
-    let to_owner = Exchange::new(|article: &NewArticle| route(&article.channel));
-    articles.unary_frontier(to_owner, "new: the last of each article", |_, _| {
+pub(crate) fn new_article(articles: Stream<'_, NewArticle>) -> Stream<'_, NewArticle> {
+    let to_owner = exchange(|article: &NewArticle| route(&article.channel));
+    let name = "new: the last of each article";
+    articles.unary_frontier::<Builder<NewArticle>, _, _, _>(to_owner, name, |_, _| {
         let mut open: BTreeMap<Epoch, (Capability<Epoch>, Last)> = BTreeMap::new();
         move |(input, frontier), output| {
             input.for_each_stamp(|capability, batches| {

@@ -10,15 +10,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::{OutputBuilder, OutputBuilderSession};
 use timely::progress::Antichain;
 
 use crate::history::{Histories, Slot, Touched};
+use crate::records::{Builder, Stream, exchange};
 use crate::route::route;
 use crate::similar::Candidates;
 use crate::{Ask, Epoch, History, Place, Recall};
@@ -29,20 +29,20 @@ use crate::{Ask, Epoch, History, Place, Recall};
 /// frontier of `history` says which epochs are durable outside: a history that is dropped for want of
 /// room, or was loaded too long ago, and is asked for again must come with all that these epochs added.
 pub(crate) fn recall<'scope>(
-    candidates: StreamVec<'scope, Epoch, Candidates>,
+    candidates: Stream<'scope, Candidates>,
     history: StreamVec<'scope, Epoch, History>,
     mut histories: Histories,
-) -> (StreamVec<'scope, Epoch, Recall>, StreamVec<'scope, Epoch, Ask>) {
+) -> (Stream<'scope, Recall>, Stream<'scope, Ask>) {
     let mut builder = OperatorBuilder::new("recall".to_owned(), candidates.scope());
-    let to_owner = Exchange::new(|candidates: &Candidates| route(&candidates.cell));
+    let to_owner = exchange(|candidates: &Candidates| route(&candidates.cell));
     let mut candidates = builder.new_input(candidates, to_owner);
     // An answer causes nothing by itself: it completes an epoch that holds its own capabilities.
     let mut history = builder.new_input_connection(history, Pipeline, []);
     let at_once = [(0, Antichain::from_elem(Default::default()))];
     let (recalls, recalled) = builder.new_output_connection(at_once.clone());
     let (asks, asked) = builder.new_output_connection(at_once);
-    let mut recalls = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(recalls);
-    let mut asks = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(asks);
+    let mut recalls = OutputBuilder::<_, Builder<_>>::from(recalls);
+    let mut asks = OutputBuilder::<_, Builder<_>>::from(asks);
 
     builder.build(move |_| {
         let mut open: BTreeMap<Epoch, Open> = BTreeMap::new();
@@ -105,7 +105,7 @@ struct Complete {
     unknown: Vec<Slot>,
 }
 
-type Output<'a, D> = OutputBuilderSession<'a, Epoch, CapacityContainerBuilder<Vec<D>>>;
+type Output<'a, R> = OutputBuilderSession<'a, Epoch, Builder<R>>;
 
 impl Open {
     fn new(recall: Capability<Epoch>, ask: Capability<Epoch>) -> Open {

@@ -18,11 +18,12 @@ use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 use timely::PartialOrder;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 use timely::progress::Antichain;
 
+use crate::records::{Builder, Stream, exchange};
 use crate::{Article, Cell, Epoch, Hit, Neighbours, Place};
 
 /// A change of the table: from this epoch on the article has these neighbours, or none.
@@ -34,9 +35,12 @@ pub(crate) type Similar<'scope> =
 
 /// A hit with the neighbours of its article, which may be recalled to its user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Candidates {
+pub struct Candidates {
+    /// To whom.
     pub cell: Cell,
+    /// Where the hit was read.
     pub place: Place,
+    /// The neighbours, nearest first.
     pub neighbours: Neighbours,
 }
 
@@ -53,58 +57,65 @@ pub(crate) fn similar(rows: StreamVec<'_, Epoch, Row>) -> Similar<'_> {
 /// Looks every hit up in the table as of its epoch. A hit whose article has no neighbours is dropped, but up to
 /// the epoch `bound`, which may have run before with a table that had some.
 pub(crate) fn lookup<'scope>(
-    hits: StreamVec<'scope, Epoch, Hit>,
+    hits: Stream<'scope, Hit>,
     similar: Similar<'scope>,
     bound: Epoch,
-) -> StreamVec<'scope, Epoch, Candidates> {
+) -> Stream<'scope, Candidates> {
     let mut table = similar.trace;
     // The exchange of the arrangement itself: hit and row must meet on one worker.
-    let to_shard = Exchange::new(|hit: &Hit| hit.article.hashed());
-    hits.binary_frontier(similar.stream, to_shard, Pipeline, "recall: lookup", move |_, _| {
-        let mut open: BTreeMap<Epoch, (Capability<Epoch>, Vec<Hit>)> = BTreeMap::new();
-        let mut found = Found::default();
-        move |(hits, hits_frontier), (rows, rows_frontier), output| {
-            // STEP 1: every hit stands in its epoch, and it is known when the table has changed.
-            hits.for_each_stamp(|capability, batches| {
-                let Some(capability) = capability.retain_least(0) else { return };
-                let (_, hits) = match open.entry(*capability.time()) {
-                    Entry::Occupied(entry) => entry.into_mut(),
-                    Entry::Vacant(entry) => entry.insert((capability, Vec::new())),
-                };
-                batches.for_each(|batch| hits.append(batch));
-            });
-            rows.for_each(|_, spans| spans.drain(..).for_each(|span| found.note(&span)));
-
-            // STEP 2: every epoch whose hits are all here, and whose table is final, is looked up.
-            while let Some(first) = open.first_entry()
-                && !hits_frontier.less_equal(first.key())
-                && !rows_frontier.less_equal(first.key())
-            {
-                let (capability, mut hits) = first.remove();
-                found.complete(&mut table, &hits, *capability.time());
-                let mut session = output.session(&capability);
-                for Hit { user, channel, article, place, .. } in hits.drain(..) {
-                    let neighbours = match found.of(article) {
-                        Some(neighbours) => neighbours,
-                        None if *capability.time() <= bound => Neighbours::from([]),
-                        None => continue,
+    let to_shard = exchange(|hit: &Hit| hit.article.hashed());
+    let rows = similar.stream;
+    hits.binary_frontier::<_, Builder<Candidates>, _, _, _, _>(
+        rows,
+        to_shard,
+        Pipeline,
+        "recall: lookup",
+        move |_, _| {
+            let mut open: BTreeMap<Epoch, (Capability<Epoch>, Vec<Hit>)> = BTreeMap::new();
+            let mut found = Found::default();
+            move |(hits, hits_frontier), (rows, rows_frontier), output| {
+                // STEP 1: every hit stands in its epoch, and it is known when the table has changed.
+                hits.for_each_stamp(|capability, batches| {
+                    let Some(capability) = capability.retain_least(0) else { return };
+                    let (_, hits) = match open.entry(*capability.time()) {
+                        Entry::Occupied(entry) => entry.into_mut(),
+                        Entry::Vacant(entry) => entry.insert((capability, Vec::new())),
                     };
-                    let cell = Cell { user, channel };
-                    session.give(Candidates { cell, place, neighbours });
-                }
-            }
+                    batches.for_each(|batch| hits.append(batch));
+                });
+                rows.for_each(|_, spans| spans.drain(..).for_each(|span| found.note(&span)));
 
-            // STEP 3: the table forgets how it was before the first epoch that may still look it up.
-            let mut as_of = hits_frontier.frontier().to_owned();
-            if let Some((epoch, _)) = open.first_key_value() {
-                as_of.insert(*epoch);
+                // STEP 2: every epoch whose hits are all here, and whose table is final, is looked up.
+                while let Some(first) = open.first_entry()
+                    && !hits_frontier.less_equal(first.key())
+                    && !rows_frontier.less_equal(first.key())
+                {
+                    let (capability, mut hits) = first.remove();
+                    found.complete(&mut table, &hits, *capability.time());
+                    let mut session = output.session(&capability);
+                    for Hit { user, channel, article, place, .. } in hits.drain(..) {
+                        let neighbours = match found.of(article) {
+                            Some(neighbours) => neighbours,
+                            None if *capability.time() <= bound => Neighbours::from([]),
+                            None => continue,
+                        };
+                        let cell = Cell { user, channel };
+                        session.give(Candidates { cell, place, neighbours });
+                    }
+                }
+
+                // STEP 3: the table forgets how it was before the first epoch that may still look it up.
+                let mut as_of = hits_frontier.frontier().to_owned();
+                if let Some((epoch, _)) = open.first_key_value() {
+                    as_of.insert(*epoch);
+                }
+                if !PartialOrder::less_equal(&as_of.borrow(), &table.get_logical_compaction()) {
+                    table.set_logical_compaction(as_of.borrow());
+                }
+                table.set_physical_compaction(rows_frontier.frontier());
             }
-            if !PartialOrder::less_equal(&as_of.borrow(), &table.get_logical_compaction()) {
-                table.set_logical_compaction(as_of.borrow());
-            }
-            table.set_physical_compaction(rows_frontier.frontier());
-        }
-    })
+        },
+    )
 }
 
 type Table = TraceAgent<ValSpine<Article, Neighbours, Epoch, isize>>;

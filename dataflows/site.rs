@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use timely::CommunicationConfig;
+
 use crate::{
     Action, Article, Ask, Cell, Channel, Epoch, History, Hit, NewArticle, Place, Recall, Row,
     Settings, User, build,
@@ -13,6 +15,8 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Site {
     pub workers: usize,
+    /// Whether records travel as between processes.
+    pub apart: bool,
     pub settings: Settings,
     /// How many bytes of histories each worker keeps.
     pub history_bytes: usize,
@@ -47,6 +51,7 @@ impl Default for Site {
     fn default() -> Self {
         Site {
             workers: 1,
+            apart: false,
             settings: Settings::default(),
             history_bytes: 1 << 20,
             lag: 0,
@@ -79,7 +84,14 @@ impl Site {
     pub(crate) fn run(&self) -> Effects {
         let effects = Arc::new(Mutex::new(Effects::default()));
         let (site, out) = (self.clone(), Arc::clone(&effects));
-        let guards = timely::execute(timely::Config::process(self.workers), move |worker| {
+        let config = match self.apart {
+            true => timely::Config {
+                communication: CommunicationConfig::ProcessBinary(self.workers),
+                worker: timely::WorkerConfig::default(),
+            },
+            false => timely::Config::process(self.workers),
+        };
+        let guards = timely::execute(config, move |worker| {
             let (index, peers) = (worker.index(), worker.peers());
             let here = |nth: usize| nth % peers == index;
             let (mut inputs, outputs) =

@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// What ran for so long has started well: the next wait is the first again.
-const WELL: Duration = Duration::from_secs(60);
+const WELL: Duration = Duration::from_secs(10);
 
 /// The variable that holds a secret that was drawn.
 const SECRET: &str = "ONLINE_RECALL_LAUNCH_SECRET";
