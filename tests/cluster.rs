@@ -109,6 +109,11 @@ fn whoever_is_missing_is_named_and_a_signal_ends_the_waiting() {
     hub.says("lost again");
     let mut second = hosts.start("2b", "-n 3 -p 2");
     second.says("joined: process=2 of=3");
+    // So is one that was asked to end; the others go on waiting.
+    second.stop();
+    hub.says("process=2: it was ended by a signal");
+    let mut second = hosts.start("2c", "-n 3 -p 2");
+    second.says("joined: process=2 of=3");
     hub.stop();
     // All end as they were asked to.
     second.ends_with(0);

@@ -35,7 +35,7 @@ pub struct Hub {
 /// What the threads that listen to members share.
 struct Members {
     /// By index; none of this process, and of those that are missing.
-    links: Mutex<Vec<Option<Link<ToMember>>>>,
+    links: Mutex<Vec<Option<Joined>>>,
     /// Up to when all is done of what each reads, as it has said last.
     fresh: Mutex<Vec<Option<u64>>>,
     /// All have joined: from here on a loss is the end.
@@ -44,6 +44,13 @@ struct Members {
     ending: AtomicBool,
     hears: Sender<(usize, ToHub)>,
     over: Sender<usize>,
+}
+
+/// A member that has joined.
+struct Joined {
+    /// Which of all that ever have: what is heard of one that is gone is not of the next.
+    nth: u64,
+    link: Link<ToMember>,
 }
 
 impl Hub {
@@ -63,15 +70,19 @@ impl Hub {
         let hub = Hub { circle, door, members, heard, over };
         let mut logged = Instant::now();
         let mut patience = Duration::from_secs(1);
-        loop {
+        let mut ends = false;
+        for nth in 0.. {
             let missing = hub.missing();
             for index in &missing {
                 // Also one that has joined, was lost, and joins again.
                 if let Some(socket) = hub.door.take(*index, Purpose::Control, Duration::ZERO)
-                    && let Err(error) = hub.attend(*index, socket)
+                    && let Err(error) = hub.attend(*index, nth, socket)
                 {
                     log::warn!("lost at once: process={index}: {error}");
                 }
+            }
+            if ends {
+                break;
             }
             if hub.members.complete_if_all_joined() {
                 return Ok(hub);
@@ -81,11 +92,11 @@ impl Hub {
                 log::info!("waiting for the other processes: missing={}", missing.join(","));
                 (logged, patience) = (Instant::now(), LOGGED_EVERY);
             }
-            if stop.wait(LOOKED_EVERY) {
-                hub.leave(0, None);
-                return Err(Error::Stopped);
-            }
+            // Whoever has come at last is told of the end as well.
+            ends = stop.wait(LOOKED_EVERY);
         }
+        hub.leave(0, None);
+        Err(Error::Stopped)
     }
 
     fn missing(&self) -> Vec<usize> {
@@ -93,13 +104,15 @@ impl Hub {
         (1..links.len()).filter(|index| links[*index].is_none()).collect()
     }
 
-    fn attend(&self, index: usize, socket: TcpStream) -> io::Result<()> {
+    fn attend(&self, index: usize, nth: u64, socket: TcpStream) -> io::Result<()> {
         settle(&socket, self.circle.silence)?;
         let members = Arc::clone(&self.members);
-        let hear = move |heard| members.hear(index, heard);
+        let hear = move |heard| members.hear(index, nth, heard);
+        // Under the lock, so that it is not lost before it stands there.
+        let mut links = lock(&self.members.links);
         let link = Link::start(socket, self.circle.silence, hear)?;
         log::info!("joined: process={index}");
-        lock(&self.members.links)[index] = Some(link);
+        links[index] = Some(Joined { nth, link });
         Ok(())
     }
 
@@ -115,8 +128,8 @@ impl Hub {
 
     /// Says something to all members; never waits.
     pub fn say(&self, what: &ToMember) {
-        for link in lock(&self.members.links).iter().flatten() {
-            link.say(what);
+        for joined in lock(&self.members.links).iter().flatten() {
+            joined.link.say(what);
         }
     }
 
@@ -183,7 +196,7 @@ impl Members {
         all
     }
 
-    fn hear(&self, index: usize, heard: Heard<ToHub>) {
+    fn hear(&self, index: usize, nth: u64, heard: Heard<ToHub>) {
         match heard {
             Heard::Message(ToHub::Fresh(time)) => {
                 if let Some(fresh) = lock(&self.fresh).get_mut(index) {
@@ -195,14 +208,17 @@ impl Members {
                     log::debug!("nobody hears that a run is over");
                 }
             }
-            Heard::Message(ToHub::Failed(0, why)) => {
+            Heard::Message(ToHub::Failed(status, why)) => {
+                if self.forgets(index, nth, &why) {
+                    return;
+                }
+                if status > 0 {
+                    return self.fail(status, &format!("process {index} has failed: {why}"));
+                }
                 log::warn!("ending, as process {index} does: {why}");
                 if self.say_last(0, None) {
                     leave();
                 }
-            }
-            Heard::Message(ToHub::Failed(status, why)) => {
-                self.fail(status, &format!("process {index} has failed: {why}"));
             }
             Heard::Message(message) => {
                 if self.hears.send((index, message)).is_err() {
@@ -210,16 +226,25 @@ impl Members {
                 }
             }
             Heard::Lost(why) => {
-                let mut links = lock(&self.links);
-                if !self.complete.load(Ordering::SeqCst) {
-                    links[index] = None;
-                    log::warn!("lost again before all have joined: process={index}: {why}");
-                    return;
+                if !self.forgets(index, nth, &why) {
+                    self.fail(1, &format!("process {index} is lost: {why}"));
                 }
-                drop(links);
-                self.fail(1, &format!("process {index} is lost: {why}"));
             }
         }
+    }
+
+    /// One that is gone before all have joined is missing again; says whether it is, or was before.
+    fn forgets(&self, index: usize, nth: u64, why: &str) -> bool {
+        let mut links = lock(&self.links);
+        if links[index].as_ref().is_none_or(|joined| joined.nth != nth) {
+            return true;
+        }
+        if self.complete.load(Ordering::SeqCst) {
+            return false;
+        }
+        links[index] = None;
+        log::warn!("lost again before all have joined: process={index}: {why}");
+        true
     }
 
     /// Ends this process, and all others with it.
@@ -234,11 +259,11 @@ impl Members {
         if self.ending.swap(true, Ordering::SeqCst) {
             return false;
         }
-        let links: Vec<_> = lock(&self.links).iter_mut().filter_map(Option::take).collect();
+        let joined: Vec<_> = lock(&self.links).iter_mut().filter_map(Option::take).collect();
         let exit = ToMember::Exit(status, why);
-        links.iter().for_each(|link| link.say(&exit));
+        joined.iter().for_each(|joined| joined.link.say(&exit));
         let until = Instant::now() + FAREWELL;
-        for link in links {
+        for Joined { link, .. } in joined {
             link.close(until.saturating_duration_since(Instant::now()));
         }
         true
