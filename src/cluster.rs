@@ -124,10 +124,12 @@ pub enum Error {
     #[error("{0}")]
     Unreached(String),
     /// Another process does not do its part.
-    #[error("process {index} does not keep up: a run did not begin or end within {} s", OVERDUE.as_secs())]
+    #[error("process {index} does not keep up: it did not {what} within {} s", OVERDUE.as_secs())]
     Late {
         /// Which.
         index: usize,
+        /// What was waited for.
+        what: &'static str,
     },
     /// The job ends.
     #[error("the job is stopping")]

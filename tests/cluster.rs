@@ -121,6 +121,12 @@ fn whoever_is_missing_is_named_and_a_signal_ends_the_waiting() {
     let mut alone = hosts.start("1", "-n 3 -p 1");
     alone.says("waiting for process 0");
     alone.stop();
+    // A name that means nothing yet may do so later.
+    let nowhere = [&["nowhere.invalid:2101".to_owned()], &hosts.addresses[1..]].concat();
+    fs::write(hosts.folder.path().join("hosts"), nowhere.join("\n")).unwrap();
+    let mut alone = hosts.start("1b", "-n 3 -p 1");
+    alone.says("waiting for process 0 at nowhere.invalid:2101: ");
+    alone.stop();
 }
 
 #[test]

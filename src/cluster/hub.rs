@@ -145,7 +145,7 @@ impl Hub {
         let mut sockets = vec![None];
         for index in 1..self.processes() {
             let came = self.door.take(index, Purpose::Data(plan.run), OVERDUE);
-            let socket = came.ok_or(Error::Late { index })?;
+            let socket = came.ok_or(Error::Late { index, what: "connect for a run" })?;
             settle(&socket, self.circle.silence)?;
             sockets.push(Some(socket));
         }
@@ -164,7 +164,9 @@ impl Hub {
         while let Some(first) = left.first() {
             match self.over.recv_deadline(until) {
                 Ok(index) => left.retain(|it| *it != index),
-                Err(_) => return Err(Error::Late { index: *first }),
+                Err(_) => {
+                    return Err(Error::Late { index: *first, what: "end a run" });
+                }
             }
         }
         // What they have said before.

@@ -7,6 +7,8 @@
 use std::io::{self, Read, Write};
 use std::marker::PhantomData;
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -65,11 +67,13 @@ impl<S: Serialize> Link<S> {
         socket.set_read_timeout(Some(silence))?;
         socket.set_write_timeout(Some(silence))?;
         let writes = socket.try_clone()?;
+        let deaf = Arc::new(AtomicBool::new(false));
+        let notes = Arc::clone(&deaf);
         spawn("cluster-say", move || {
-            speak(writes, &said, silence / BEATS);
+            speak(writes, &said, silence / BEATS, &notes);
             drop(ends);
         })?;
-        spawn("cluster-hear", move || listen(socket, silence, hear))?;
+        spawn("cluster-hear", move || listen(socket, silence, &deaf, hear))?;
         Ok(Link { speaker: Speaker { says, speaks: PhantomData }, ended })
     }
 
@@ -100,8 +104,14 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
 }
 
+/// Whether nothing went for as long as is waited.
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
 /// Writes what is said, or a beat; until there is nobody who says something, or it cannot be written.
-fn speak(mut socket: TcpStream, said: &Receiver<Vec<u8>>, beat: Duration) {
+/// `deaf` is whether the other side takes nothing.
+fn speak(mut socket: TcpStream, said: &Receiver<Vec<u8>>, beat: Duration, deaf: &AtomicBool) {
     loop {
         let message = match said.recv_timeout(beat) {
             Ok(last) if last.is_empty() => break,
@@ -113,6 +123,9 @@ fn speak(mut socket: TcpStream, said: &Receiver<Vec<u8>>, beat: Duration) {
         let framed = [&length.to_le_bytes()[..], &message].concat();
         if let Err(error) = socket.write_all(&framed) {
             log::debug!("a process cannot be spoken to: error={error}");
+            if is_late(&error) {
+                deaf.store(true, Ordering::Relaxed);
+            }
             break;
         }
     }
@@ -123,6 +136,7 @@ fn speak(mut socket: TcpStream, said: &Receiver<Vec<u8>>, beat: Duration) {
 fn listen<H: DeserializeOwned>(
     mut socket: TcpStream,
     silence: Duration,
+    deaf: &AtomicBool,
     mut hear: impl FnMut(Heard<H>),
 ) {
     loop {
@@ -130,12 +144,14 @@ fn listen<H: DeserializeOwned>(
             Ok(None) => {}
             Ok(Some(message)) => hear(Heard::Message(message)),
             Err(error) => {
-                let why = match error.kind() {
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                        format!("nothing was heard of it for {} ms", silence.as_millis())
-                    }
-                    io::ErrorKind::UnexpectedEof => "it has ended".to_owned(),
-                    _ => error.to_string(),
+                let why = if is_late(&error) {
+                    format!("nothing was heard of it for {} ms", silence.as_millis())
+                } else if deaf.load(Ordering::Relaxed) {
+                    format!("it took nothing of what it was told for {} ms", silence.as_millis())
+                } else if error.kind() == io::ErrorKind::UnexpectedEof {
+                    "it has ended".to_owned()
+                } else {
+                    error.to_string()
                 };
                 return hear(Heard::Lost(why));
             }

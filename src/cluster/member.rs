@@ -98,7 +98,9 @@ impl Member {
             let socket = if index < self.index() {
                 call(&self.circle, index, purpose, Some(OVERDUE), stop)?
             } else {
-                self.door.take(index, purpose, OVERDUE).ok_or(Error::Late { index })?
+                self.door
+                    .take(index, purpose, OVERDUE)
+                    .ok_or(Error::Late { index, what: "connect for a run" })?
             };
             settle(&socket, self.circle.silence)?;
             sockets.push(Some(socket));

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dataflows::Settings;
 
@@ -23,6 +24,9 @@ use crate::retry::{Stop, chain};
 use crate::sink;
 use crate::source::{Group, Reached};
 use crate::tables;
+
+/// How long is waited before another incarnation, where one has failed.
+const RESPITE: Duration = Duration::from_millis(200);
 
 /// Where the records of a job on live servers come from.
 pub(super) trait Records {
@@ -84,9 +88,14 @@ impl Work<'_> {
     ) -> Result<Done, Error> {
         let mut done: Option<Done> = None;
         let mut token = None;
+        let mut has_failed = false;
         loop {
             self.health.begin();
             let stop = self.ending.begin();
+            // What goes wrong again and again does so no faster than this.
+            if std::mem::take(&mut has_failed) {
+                stop.wait(RESPITE);
+            }
             let came = self.incarnation(servers, &mut after_loss, &mut token, records, &stop);
             let (now, next) = match came {
                 Ok(came) => came,
@@ -101,6 +110,7 @@ impl Work<'_> {
                             Some(ledger::Error::Lost { .. }) => None,
                             _ => token,
                         };
+                        has_failed = true;
                         continue;
                     }
                     Then::Stop | Then::Fenced => return Err(error),

@@ -8,7 +8,6 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use testing::kafka::wait_for;
-use testing::program;
 
 /// A running `online-recall run`. It is killed when this is dropped.
 pub struct Job {
@@ -52,11 +51,8 @@ impl std::fmt::Display for Ended {
 
 impl Job {
     /// Starts it, with its log in this file.
-    pub fn start(mut command: Command, log: &Path, stop_at: Option<&str>) -> Job {
+    pub fn start(mut command: Command, log: &Path) -> Job {
         command.stderr(File::create(log).unwrap()).stdout(Stdio::null());
-        if let Some(stop_at) = stop_at {
-            command.env(program::STOP_AT, stop_at);
-        }
         Job { child: command.spawn().unwrap(), log: log.to_owned() }
     }
 
@@ -77,6 +73,11 @@ impl Job {
         self.child.kill().unwrap();
         let status = self.child.wait().unwrap();
         self.ended(status)
+    }
+
+    /// Kills it, unless it has ended.
+    pub fn kill_if_it_runs(&mut self) {
+        self.child.kill().unwrap();
     }
 
     /// Asks it to end, and requires that it does so in order.

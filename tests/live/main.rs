@@ -20,12 +20,14 @@
 )]
 
 mod cluster;
+mod flow;
 mod gaps;
 mod input;
 mod job;
 mod judge;
 mod kills;
 mod meddling;
+mod members;
 mod network;
 mod readers;
 mod records;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use online_recall::config::{self, Config, Need, Outside};
-use online_recall::ledger::{self, Binding};
+use online_recall::ledger::Binding;
 use online_recall::redis::Rows;
 use online_recall::retry::Stop;
 use rdkafka::consumer::BaseConsumer;
@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testing::kafka::{Sender, Topics};
 use testing::program::{self, Outcome};
-use testing::random::Random;
 use testing::servers;
 
-use super::input::{Input, partition_of_user};
+use super::flow::Flow;
+use super::input::Input;
 use super::job::{Ended, Job};
 use super::topics;
 
@@ -256,7 +256,7 @@ impl Site {
 
     /// Starts the job; it kills itself at this point, and has these arguments besides.
     pub fn start_with(&self, workers: u32, stop_at: Option<&str>, more: &[&str]) -> Job {
-        self.begin("run", workers, stop_at, more)
+        self.begin("run", workers, &stopping(stop_at), more)
     }
 
     /// Starts the job as a cluster of so many processes, each with so many workers.
@@ -266,14 +266,19 @@ impl Site {
 
     /// The same; each process kills itself at this point.
     pub fn launch_with(&self, processes: u32, workers: u32, stop_at: Option<&str>) -> Job {
-        self.begin("launch", workers, stop_at, &["-n", &processes.to_string()])
+        self.begin("launch", workers, &stopping(stop_at), &["-n", &processes.to_string()])
     }
 
     /// Starts one process of a cluster.
     pub fn start_in(&self, hosts: &Hosts, index: usize) -> Job {
+        self.start_under(hosts, index, &[])
+    }
+
+    /// The same, under these variables of the environment.
+    pub fn start_under(&self, hosts: &Hosts, index: usize, variables: &[(&str, &str)]) -> Job {
         let (processes, index) = (hosts.lines.len().to_string(), index.to_string());
         let more = ["-n", &processes, "-p", &index, "--hostfile", &hosts.file];
-        self.begin("run", 1, None, &more)
+        self.begin("run", 1, variables, &more)
     }
 
     /// Where so many processes may listen.
@@ -296,16 +301,16 @@ impl Site {
         Hosts { lines, file }
     }
 
-    fn begin(&self, command: &str, workers: u32, stop_at: Option<&str>, more: &[&str]) -> Job {
+    fn begin(&self, command: &str, workers: u32, variables: &[(&str, &str)], more: &[&str]) -> Job {
         let nth = self.starts.fetch_add(1, Ordering::Relaxed);
         let workers = workers.to_string();
         let mut args = vec!["-w", &workers];
         args.extend(self.sets.iter().flat_map(|set| ["--set", set]));
         args.extend(more);
         let mut command = program::command(self.folder(), [command, "--config", "job.toml"]);
-        command.args(args);
+        command.args(args).envs(variables.iter().copied());
         self.trust(&mut command);
-        Job::start(command, &self.folder().join(format!("log-{nth}")), stop_at)
+        Job::start(command, &self.folder().join(format!("log-{nth}")))
     }
 
     fn trust(&self, command: &mut Command) {
@@ -316,12 +321,8 @@ impl Site {
 
     /// Produces the input, some at a time.
     pub fn flow(&self, seed: u64, keyed_by_user: bool) -> Flow<'_> {
-        let sender = self.sender();
         let partitions = topics::partitions(&self.member, &self.topics.clicks);
-        let partitions = usize::try_from(partitions).unwrap();
-        let random = Random::new(seed);
-        let now = i64::try_from(ledger::now()).unwrap();
-        Flow { site: self, sender, random, keyed_by_user, partitions, now, clicks: 0, articles: 0 }
+        Flow::new(self, seed, keyed_by_user, usize::try_from(partitions).unwrap())
     }
 
     /// Lets the job work on what comes by and by while this befalls it, and then on the rest.
@@ -339,8 +340,14 @@ impl Site {
         self.wait_until_done(job);
     }
 
-    fn sender(&self) -> Sender {
+    /// Sends to its topics.
+    pub fn sender(&self) -> Sender {
         self.topics.producer(&[("message.max.bytes", "8388608")])
+    }
+
+    /// Notes that so many clicks are produced.
+    pub fn flowed(&self, clicks: usize) {
+        self.clicks.store(clicks, Ordering::Relaxed);
     }
 
     /// Where the partitions of clicks, and those of new articles, end.
@@ -500,6 +507,11 @@ pub struct Progress {
     pub is_done: bool,
 }
 
+/// The variable that lets a job kill itself at a point.
+fn stopping(stop_at: Option<&str>) -> Vec<(&str, &str)> {
+    stop_at.map(|point| (program::STOP_AT, point)).into_iter().collect()
+}
+
 /// What stands for the key `redis.url`.
 fn redis_url(redis: &str) -> String {
     if redis.contains("://") {
@@ -541,91 +553,5 @@ struct OnDrop<F: Fn()>(F);
 impl<F: Fn()> Drop for OnDrop<F> {
     fn drop(&mut self) {
         (self.0)();
-    }
-}
-
-/// The input of a site on its way into the topics.
-pub struct Flow<'a> {
-    site: &'a Site,
-    sender: Sender,
-    random: Random,
-    keyed_by_user: bool,
-    partitions: usize,
-    now: i64,
-    clicks: usize,
-    articles: usize,
-}
-
-/// Dates that records may well carry.
-const ODD_DATES: [i64; 4] = [1, 999, 4_102_444_800_000, 253_402_300_799_999];
-
-impl Flow<'_> {
-    /// From now on, clicks go into so many partitions.
-    pub fn over(&mut self, partitions: usize) {
-        // A producer that knows of the former ones would learn of these by and by.
-        self.sender = self.site.sender();
-        self.partitions = partitions;
-    }
-
-    /// Produces so many clicks, and new articles in proportion; waits until all are written.
-    #[track_caller]
-    pub fn some(&mut self, clicks: usize) {
-        let input = &self.site.input;
-        let until = (self.clicks + clicks).min(input.clicks.len());
-        let articles = input.articles.len() * until / input.clicks.len();
-        while self.clicks < until || self.articles < articles {
-            // Both topics move on together.
-            let behind = self.articles * until < self.clicks * articles;
-            if self.articles < articles && (behind || self.clicks == until) {
-                let partition = self.random.below(2);
-                let topic = &self.site.topics.articles;
-                self.send(topic, partition, &input.articles[self.articles]);
-                self.articles += 1;
-            } else {
-                let click = &input.clicks[self.clicks];
-                let partition = match self.keyed_by_user {
-                    true => partition_of_user(click, self.partitions),
-                    false => self.random.below(self.partitions),
-                };
-                self.send(&self.site.topics.clicks, partition, click);
-                self.clicks += 1;
-            }
-        }
-        self.sender.flush();
-        self.site.clicks.store(self.clicks, Ordering::Relaxed);
-    }
-
-    /// Produces the rest.
-    #[track_caller]
-    pub fn rest(&mut self) {
-        self.some(usize::MAX / 2);
-    }
-
-    /// Produces the rest by and by, as users click.
-    pub fn rest_slowly(&mut self, clicks: usize, between: Duration) {
-        while self.site.flows() {
-            self.some(clicks);
-            pause(between);
-        }
-    }
-
-    /// Produces some by and by, the fewer the less is left, so that it lasts; and then the rest.
-    fn rest_slowly_until(&mut self, is_over: &AtomicBool) {
-        let between = Duration::from_millis(if testing::all() { 300 } else { 50 });
-        while !is_over.load(Ordering::Relaxed) {
-            let left = self.site.input.clicks.len() - self.clicks;
-            self.some((left / 400).max(1));
-            pause(between);
-        }
-        self.rest();
-    }
-
-    fn send(&mut self, topic: &str, partition: usize, bytes: &[u8]) {
-        let odd = self.random.percent(5);
-        self.now += self.random.below(3) as i64;
-        let date = if odd { *self.random.one_of(&ODD_DATES) } else { self.now };
-        // A record without bytes is now a tombstone, now empty.
-        let value = if bytes.is_empty() && self.random.percent(50) { None } else { Some(bytes) };
-        self.sender.send(topic, i32::try_from(partition).unwrap(), value, Some(date));
     }
 }

@@ -53,6 +53,10 @@ enum Gust {
     KillAll,
     /// All are asked to end, and started in another number.
     Rescale,
+    /// All are asked to end, killed before they could, and started in another number.
+    Hurry,
+    /// One loses its terminal.
+    HangUp,
     RedisDies,
     RedisStandsStill,
     BrokerDies,
@@ -61,11 +65,13 @@ enum Gust {
     HbaseDies,
 }
 
-const GUSTS: [Gust; 10] = [
+const GUSTS: [Gust; 12] = [
     Gust::Kill,
     Gust::StandStill,
     Gust::KillAll,
     Gust::Rescale,
+    Gust::Hurry,
+    Gust::HangUp,
     Gust::RedisDies,
     Gust::RedisStandsStill,
     Gust::BrokerDies,
@@ -82,26 +88,27 @@ fn launch(site: &Site, random: &mut Random) -> Job {
     if processes == 1 { site.start(workers) } else { site.launch(processes, workers) }
 }
 
-/// Lets one process of a cluster have this signal; says whether there was one.
-fn strike(job: &Job, signal: Signal, random: &mut Random) -> bool {
+/// Lets one process of a cluster have this signal, if there is one.
+fn strike(job: &Job, signal: Signal, random: &mut Random) {
     let launched: Vec<_> = job.launched().into_values().collect();
-    if launched.is_empty() {
-        return false;
+    if !launched.is_empty() {
+        // One that has ended meanwhile need not be killed.
+        drop(kill_process(*random.one_of(&launched), signal));
     }
-    // One that has ended meanwhile need not be killed.
-    kill_process(*random.one_of(&launched), signal).is_ok()
 }
 
 fn befall(gust: Gust, weather: &Weather, site: &Site, job: &mut Job, random: &mut Random) {
     let Weather { kafka, redis, hbase } = weather;
-    let mut short = || pause(Duration::from_millis(100 + random.below(2000) as u64));
     match gust {
-        Gust::Kill | Gust::StandStill => {
-            let signal = if gust == Gust::Kill { Signal::KILL } else { Signal::STOP };
-            strike(job, signal, random);
-        }
-        Gust::KillAll => {
-            job.signal(Signal::KILL);
+        Gust::Kill => strike(job, Signal::KILL, random),
+        Gust::StandStill => strike(job, Signal::STOP, random),
+        Gust::HangUp => strike(job, Signal::HUP, random),
+        Gust::KillAll | Gust::Hurry => {
+            if gust == Gust::Hurry {
+                job.signal(Signal::TERM);
+                pause(Duration::from_millis(random.below(100) as u64));
+            }
+            job.kill_if_it_runs();
             wait_for("the end of the job", || job.over());
             *job = launch(site, random);
         }
@@ -112,35 +119,40 @@ fn befall(gust: Gust, weather: &Weather, site: &Site, job: &mut Job, random: &mu
         }
         Gust::RedisDies => {
             redis.kill(&[]);
-            short();
+            short(random);
             redis.restart(&[]);
         }
         Gust::RedisStandsStill => {
             redis.stand_still("redis");
-            short();
+            short(random);
             redis.go_on("redis");
         }
         Gust::BrokerDies => {
             kafka.kill(&[]);
-            short();
+            short(random);
             kafka.restart(&[]);
         }
         Gust::BrokerStandsStill => {
             kafka.stand_still("broker");
-            short();
+            short(random);
             kafka.go_on("broker");
         }
         Gust::ThriftDies => {
             hbase.kill(&["thrift"]);
-            short();
+            short(random);
             hbase.restart(&["thrift"]);
         }
         Gust::HbaseDies => {
             hbase.kill(&["hbase"]);
-            short();
+            short(random);
             hbase.restart(&["hbase"]);
         }
     }
+}
+
+/// For so long a server is away.
+fn short(random: &mut Random) {
+    pause(Duration::from_millis(100 + random.below(2000) as u64));
 }
 
 /// Weathers a storm; returns the most memory that a process had, in MB.
@@ -181,7 +193,7 @@ fn storm(seed: u64, gusts: usize, oracle: &mut Oracle) -> u64 {
 
 #[test]
 fn after_a_storm_everything_is_there_once() {
-    let (count, gusts) = if testing::all() { (20, 50) } else { (1, 12) };
+    let (count, gusts) = if testing::all() { (20, 50) } else { (1, 14) };
     seeds::each("live", count, |seed, oracle| {
         storm(seed, gusts, oracle);
     });

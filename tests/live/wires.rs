@@ -97,6 +97,54 @@ fn a_line_between_processes_that_is_cut_in_one_direction_ends_all_and_costs_noth
     });
 }
 
+/// Lets five of a hundred packets be lost on their way to any address of this machine.
+fn lose_packets() -> bool {
+    let rules = "add table inet lossy; \
+                 add chain inet lossy in { type filter hook input priority 0; }; \
+                 add rule inet lossy in meta l4proto tcp numgen random mod 100 < 5 counter drop";
+    let ran = Command::new("nft").arg(rules).output();
+    ran.is_ok_and(|ran| ran.status.success())
+}
+
+/// How many were lost.
+fn lost_packets() -> u64 {
+    let listed =
+        Command::new("nft").args(["list", "chain", "inet", "lossy", "in"]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let (_, counted) = listed.split_once("packets ").unwrap();
+    counted.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn of_packets_that_are_lost_between_all_processes_and_servers_no_record_is() {
+    let name = "wires::of_packets_that_are_lost_between_all_processes_and_servers_no_record_is";
+    apart(name, || {
+        let mut oracle = Oracle::start();
+        let mut plan = Plan::shared(4);
+        plan.sets.push("cluster.secret=of-the-test".to_owned());
+        let site = Site::new(plan, Input::usual(80, 2000, &mut oracle));
+        let mut flow = site.flow(80, false);
+        let hosts = site.hosts(3);
+        let mut jobs = [0, 1, 2].map(|index| site.start_in(&hosts, index));
+        flow.some(300);
+        site.wait_for_more(&mut jobs[0], 3);
+        if !lose_packets() {
+            eprintln!("SKIPPED: packets cannot be lost here, since that needs nft and its numgen");
+            return;
+        }
+        flow.some(300);
+        site.wait_for_more(&mut jobs[0], 10);
+        flow.rest();
+        site.wait_until_done(&mut jobs[0]);
+        assert!(lost_packets() > 100, "they were lost");
+        let [first, second, third] = jobs;
+        first.stop();
+        second.wait().with(0);
+        third.wait().with(0);
+        site.must_be_right(&mut oracle, &Doubts::Any);
+    });
+}
+
 /// Three processes, of which process 1 reaches process 0, and process 2 process 1, by way of these.
 fn started_behind(site: &Site, proxies: [&Proxy; 2]) -> [Job; 3] {
     let hosts = site.hosts(3);
