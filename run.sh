@@ -171,9 +171,8 @@ need_servers() {
     # Certificates of tests, and lines that are cut.
     command -v openssl >/dev/null || install_packages openssl openssl
     command -v ip >/dev/null || install_packages ip iproute2
-    # Packets that are lost, clocks that jump.
+    # Packets that are lost.
     command -v nft >/dev/null || install_packages nft nftables
-    compgen -G "/usr/lib/*/faketime/libfaketimeMT.so.1" >/dev/null || install_packages libfaketime libfaketime
 }
 
 test_all_levels() {

@@ -28,6 +28,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod clock;
 pub mod exported;
 pub mod kafka;
 pub mod oracle;

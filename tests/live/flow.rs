@@ -8,6 +8,7 @@ use testing::kafka::Sender;
 use testing::random::Random;
 
 use super::input::partition_of_user;
+use super::job::Job;
 use super::site::{Site, pause};
 
 /// The input of a site on its way into the topics.
@@ -66,6 +67,14 @@ impl<'a> Flow<'a> {
         }
         self.sender.flush();
         self.site.flowed(self.clicks);
+    }
+
+    /// Produces so many clicks, and waits until the job has marked so many epochs more than before.
+    #[track_caller]
+    pub fn some_marked(&mut self, clicks: usize, job: &mut Job, epochs: u64) {
+        let standing = self.site.mark();
+        self.some(clicks);
+        self.site.wait_for_mark(job, standing + epochs);
     }
 
     /// Produces the rest.

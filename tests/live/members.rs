@@ -2,18 +2,16 @@
 //! unevenly, servers that are slower than what comes, orders to end that do not wait.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use online_recall::ledger;
 use rustix::process::{Signal, kill_process};
+use testing::clock::Clock;
 use testing::kafka::wait_for;
 use testing::oracle::Oracle;
 use testing::proxy::{Fault, Proxy};
 
 use super::input::Input;
-use super::job::Job;
 use super::judge::Doubts;
 use super::site::{Plan, Servers, Site, pause};
 
@@ -76,63 +74,32 @@ fn a_backlog_before_servers_that_are_slow_is_worked_off_in_bounded_memory() {
     site.must_be_right(&mut oracle, &Doubts::None);
 }
 
-/// The library that lets a process see another time, of Debian's package `libfaketime`.
-fn faketime() -> PathBuf {
-    let folders = fs::read_dir("/usr/lib").unwrap().map(|folder| folder.unwrap().path());
-    let mut libraries = folders.map(|it| it.join("faketime/libfaketimeMT.so.1"));
-    libraries.find(|it| it.exists()).expect("the package libfaketime is there: run.sh installs it")
-}
-
 #[test]
 fn clocks_that_differ_and_jump_leave_epochs_in_order() {
-    let library = faketime();
     let mut oracle = Oracle::start();
     let mut plan = Plan::shared(4);
     plan.sets.push("cluster.secret=of-the-test".to_owned());
     let site = Site::new(plan, Input::usual(83, 2500, &mut oracle));
     let mut flow = site.flow(83, false);
-    // How much the clock of process 0 is ahead, in seconds.
-    let file = site.folder().join("clock");
-    let set = |seconds: i64| {
-        let new = site.folder().join("clock-new");
-        fs::write(&new, format!("{seconds:+}\n")).unwrap();
-        fs::rename(new, &file).unwrap();
-    };
-    set(0);
-    let clock = |variable, value| {
-        [
-            ("LD_PRELOAD", library.to_str().unwrap()),
-            // What waits for a while is not to wait for another one.
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-            ("FAKETIME_NO_CACHE", "1"),
-            (variable, value),
-        ]
-    };
+    let clocks = [0, 1, 2].map(|_| Clock::new());
+    clocks[1].be_ahead(3600);
+    clocks[2].be_ahead(-3600);
     let hosts = site.hosts(3);
-    let mut jobs = [
-        ("FAKETIME_TIMESTAMP_FILE", file.to_str().unwrap()),
-        ("FAKETIME", "+3600"),
-        ("FAKETIME", "-3600"),
-    ]
-    .into_iter()
-    .enumerate()
-    .map(|(index, (variable, value))| site.start_under(&hosts, index, &clock(variable, value)))
-    .collect::<Vec<Job>>();
+    let mut jobs =
+        [0, 1, 2].map(|index| site.start_under(&hosts, index, &clocks[index].variables()));
     // Less than the ten minutes for which bindings are kept: they are needed for the verdict.
     for seconds in [0, 300, -3600, 0, 420, 360, 420, 360, -60, 480] {
-        set(seconds);
-        flow.some(200);
-        site.wait_for_more(&mut jobs[0], 3);
+        clocks[0].be_ahead(seconds);
+        flow.some_marked(200, &mut jobs[0], 3);
     }
     let last = site.bindings().last().unwrap().time;
     assert!(last > ledger::now() + 5 * MINUTE, "the clock of process 0 was ahead");
     flow.rest();
     site.wait_until_done(&mut jobs[0]);
-    let mut jobs = jobs.into_iter();
-    jobs.next().unwrap().stop();
-    for job in jobs {
-        job.wait().with(0);
-    }
+    let [first, second, third] = jobs;
+    first.stop();
+    second.wait().with(0);
+    third.wait().with(0);
     // With the right clock again, which is behind.
     let mut job = site.launch(2, 1);
     site.wait_until_done(&mut job);
@@ -169,7 +136,7 @@ fn orders_to_end_that_do_not_wait_cost_nothing() {
         site.wait_for_more(job, 3);
         let one = wait_for("process 1", || job.launched().get(&1).copied());
         kill_process(one, Signal::HUP).unwrap();
-        job.says("a process has ended: process=1 signal: 1");
+        job.says("process 1 is lost");
         doubts.extend(site.under_way());
         site.wait_for_more(job, 3);
     });

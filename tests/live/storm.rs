@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Signal, kill_process};
 use testing::kafka::wait_for;
 use testing::oracle::Oracle;
@@ -91,9 +92,10 @@ fn launch(site: &Site, random: &mut Random) -> Job {
 /// Lets one process of a cluster have this signal, if there is one.
 fn strike(job: &Job, signal: Signal, random: &mut Random) {
     let launched: Vec<_> = job.launched().into_values().collect();
-    if !launched.is_empty() {
-        // One that has ended meanwhile need not be killed.
-        drop(kill_process(*random.one_of(&launched), signal));
+    if !launched.is_empty()
+        && let Err(error) = kill_process(*random.one_of(&launched), signal)
+    {
+        assert_eq!(error, Errno::SRCH, "one that has ended meanwhile need not be killed");
     }
 }
 

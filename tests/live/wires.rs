@@ -74,8 +74,7 @@ fn a_line_between_processes_that_is_cut_in_one_direction_ends_all_and_costs_noth
         for address in &all[..2] {
             let hosts = site.hosts_at(&all);
             let mut jobs = [0, 1, 2].map(|index| site.start_in(&hosts, index));
-            flow.some(300);
-            site.wait_for_more(&mut jobs[0], 3);
+            flow.some_marked(300, &mut jobs[0], 3);
             cut(address);
             flow.some(300);
             let ended = jobs.map(|job| job.wait().with(1));
@@ -126,14 +125,12 @@ fn of_packets_that_are_lost_between_all_processes_and_servers_no_record_is() {
         let mut flow = site.flow(80, false);
         let hosts = site.hosts(3);
         let mut jobs = [0, 1, 2].map(|index| site.start_in(&hosts, index));
-        flow.some(300);
-        site.wait_for_more(&mut jobs[0], 3);
+        flow.some_marked(300, &mut jobs[0], 3);
         if !lose_packets() {
             eprintln!("SKIPPED: packets cannot be lost here, since that needs nft and its numgen");
             return;
         }
-        flow.some(300);
-        site.wait_for_more(&mut jobs[0], 10);
+        flow.some_marked(300, &mut jobs[0], 5);
         flow.rest();
         site.wait_until_done(&mut jobs[0]);
         assert!(lost_packets() > 100, "they were lost");
@@ -169,8 +166,7 @@ fn lines_between_processes_that_are_slow_change_nothing_and_those_that_break_end
 
     // 1. Slow ones.
     let mut jobs = started_behind(&site, proxies.each_ref());
-    flow.some(300);
-    site.wait_for_more(&mut jobs[0], 3);
+    flow.some_marked(300, &mut jobs[0], 3);
     throw(&Fault::Delay(Duration::from_millis(200)));
     flow.some(300);
     site.wait_until_done(&mut jobs[0]);
@@ -178,9 +174,7 @@ fn lines_between_processes_that_are_slow_change_nothing_and_those_that_break_end
     throw(&Fault::None);
 
     // 2. One that breaks between two members, of which process 0 hears by these.
-    let standing = site.mark();
-    flow.some(300);
-    site.wait_for_mark(&mut jobs[0], standing + 3);
+    flow.some_marked(300, &mut jobs[0], 3);
     proxies[1].cut();
     let ended = jobs.map(|job| job.wait().with(1));
     assert!(ended[0].log.contains("is lost"), "{ended:?}");
@@ -188,8 +182,7 @@ fn lines_between_processes_that_are_slow_change_nothing_and_those_that_break_end
 
     // 3. One on which nothing comes back, from process 0.
     let mut jobs = started_behind(&site, proxies.each_ref());
-    flow.some(300);
-    site.wait_for_more(&mut jobs[0], 3);
+    flow.some_marked(300, &mut jobs[0], 3);
     proxies[0].fault(Fault::HoldReplies);
     let ended = jobs.map(|job| job.wait().with(1));
     assert!(ended[1].log.contains("process 0 is lost: nothing was heard of it"), "{ended:?}");
