@@ -376,6 +376,29 @@ mod tests {
         })
     }
 
+    /// Reads bytes as any records: it does not panic.
+    fn as_any(bytes: &[u8]) {
+        drop((Records::<Hit, Plain>::read(bytes), Records::<Candidates, Plain>::read(bytes)));
+        drop((
+            Records::<NewArticle, Plain>::read(bytes),
+            Records::<HotIncrement, Plain>::read(bytes),
+        ));
+    }
+
+    /// What was cut, or has more behind it, is refused; what was changed is something else, or refused.
+    fn hold<R: Flat + Clone>(records: &[R], at: prop::sample::Index, flipped: u8) {
+        let mut bytes = bytes::<R, Plain>(records);
+        let cut = &bytes[..at.index(bytes.len()) & !7];
+        assert!(Records::<R, Plain>::read(cut).is_none());
+        as_any(cut);
+        let longer = [&bytes[..], &[0; 8]].concat();
+        assert!(Records::<R, Plain>::read(&longer).is_none());
+        as_any(&longer);
+        let at = at.index(bytes.len());
+        bytes[at] ^= flipped;
+        as_any(&bytes);
+    }
+
     proptest! {
         #[test]
         fn records_come_back_as_they_were(
@@ -391,28 +414,58 @@ mod tests {
         }
 
         #[test]
-        fn bytes_that_are_cut_longer_or_changed_are_no_records_or_others_and_nothing_else(
-            candidates in prop::collection::vec(candidates(), 1..5),
+        fn bytes_that_are_cut_longer_or_changed_are_refused_or_other_records_and_nothing_else(
             hits in prop::collection::vec(hit(), 1..5),
+            candidates in prop::collection::vec(candidates(), 1..5),
+            articles in prop::collection::vec(new_article(), 1..5),
+            increments in prop::collection::vec(increment(), 1..5),
             at in any::<prop::sample::Index>(),
             flipped in 1_u8..,
         ) {
-            for whole in [bytes::<_, Plain>(&candidates), bytes::<_, Plain>(&hits)] {
-                let cut = &whole[..at.index(whole.len()) & !7];
-                prop_assert!(Records::<Candidates, Plain>::read(cut).is_none());
-                prop_assert!(Records::<Hit, Plain>::read(cut).is_none());
-                let longer = [&whole[..], &[0; 8]].concat();
-                prop_assert!(Records::<Candidates, Plain>::read(&longer).is_none());
-                prop_assert!(Records::<Hit, Plain>::read(&longer).is_none());
-                let mut changed = whole;
-                let at = at.index(changed.len());
-                changed[at] ^= flipped;
-                // Neither panics, nor takes more room than what is there.
-                let hits = Records::<Hit, Plain>::read(&changed);
-                prop_assert!(hits.is_none_or(|it| it.len() <= changed.len()));
-                let candidates = Records::<Candidates, Plain>::read(&changed);
-                prop_assert!(candidates.is_none_or(|it| it.len() <= changed.len()));
-            }
+            hold(&hits, at, flipped);
+            hold(&candidates, at, flipped);
+            hold(&articles, at, flipped);
+            hold(&increments, at, flipped);
+        }
+    }
+
+    /// A message of these numbers.
+    fn message(numbers: &[u64]) -> Vec<u8> {
+        numbers.iter().flat_map(|number| number.to_ne_bytes()).collect()
+    }
+
+    #[test]
+    fn parts_that_no_record_has_are_refused() {
+        let hit = |action| Records::<Hit, Plain>::read(&message(&[1, 0, 7, 8, 9, 0, action]));
+        assert_eq!([0, 1, 2, 3].map(|action| hit(action).is_some()), [true, true, true, false]);
+        let article = |has| Records::<NewArticle, Plain>::read(&message(&[1, 0, 7, 8, 9, 0, has]));
+        assert_eq!([0, 1, 2].map(|has| article(has).is_some()), [true, true, false]);
+        let increment =
+            |channel| Records::<HotIncrement, Plain>::read(&message(&[1, 0, channel, 8, 9]));
+        let [most, more] = [u32::MAX.into(), u64::from(u32::MAX) + 1];
+        assert_eq!([most, more].map(|channel| increment(channel).is_some()), [true, false]);
+    }
+
+    #[test]
+    fn more_than_there_is_is_refused() {
+        let candidates = |count, tails, user, neighbours| {
+            let numbers = [count, tails, user, 9, 0, neighbours, 77];
+            Records::<Candidates, Plain>::read(&message(&numbers)).is_some()
+        };
+        assert!(candidates(1, 8, 5, 1));
+        for (count, tails, user, neighbours) in [
+            (2, 8, 5, 1),
+            (u64::MAX, 8, 5, 1),
+            (1, u64::MAX, 5, 1),
+            (1, 8, 5, 2),
+            (1, 8, 5, u64::MAX),
+            (1, 8, 5, 0),
+            (1, 8, u64::MAX, 0),
+        ] {
+            assert!(
+                !candidates(count, tails, user, neighbours),
+                "{count} {tails} {user} {neighbours}"
+            );
         }
     }
 }

@@ -85,7 +85,7 @@ impl Place {
 /// What all processes must agree about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Agreed {
-    /// The program's version and commit.
+    /// The program's version and commit, and how it lets records travel.
     pub version: String,
     /// The job.
     pub job: String,
@@ -165,7 +165,10 @@ pub fn join(
 ) -> Result<Joined, Error> {
     let secret = config.cluster.secret.as_ref().ok_or(Error::NoSecret)?;
     let agreed = Agreed {
-        version: version.to_owned(),
+        version: match cfg!(feature = "abomonation") {
+            true => format!("{version} with the feature abomonation"),
+            false => version.to_owned(),
+        },
         job: config.job.as_str().to_owned(),
         processes: here.processes,
         workers: here.workers,

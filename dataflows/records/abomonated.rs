@@ -43,7 +43,7 @@ impl Codec for Abomonated {
         let aligned = &mut cast_slice_mut::<u64, u8>(&mut aligned)[..bytes.len()];
         aligned.copy_from_slice(bytes);
         // SAFETY: the buffer lies as parts must, and is theirs; it was written by `write` of the same
-        // program, whose processes know each other.
+        // program with the same feature: processes agree about that before they speak of anything else.
         let (parts, rest) = unsafe { abomonation::decode::<Vec<P>>(aligned) }?;
         if parts.len() != count || !rest.is_empty() {
             return None;

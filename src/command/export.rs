@@ -75,12 +75,15 @@ fn kept_letters(
     all: &mut Vec<Vec<u8>>,
 ) -> Result<(), Error> {
     // The ledger first: what it says is marked is not cut off any more.
-    let Some(rows) = redis::Job::new(&servers.redis, job)?.read()? else { return Ok(()) };
+    let mut ledger = redis::Job::new(&servers.redis, job)?;
+    let Some(rows) = ledger.read()? else { return Ok(()) };
+    let incarnation = ledger.look()?.map_or(0, |stands| stands.token.number);
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| Error::Read { path, source }
     };
-    let files = dead_letters::marked(folder, job, rows.letters).map_err(failed(folder))?;
+    let files =
+        dead_letters::marked(folder, job, incarnation, rows.letters).map_err(failed(folder))?;
     let mut there = 0;
     for (path, length) in files {
         let file = File::open(&path).map_err(failed(&path))?;

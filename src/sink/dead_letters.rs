@@ -43,8 +43,8 @@ pub struct Start<'a> {
     pub incarnation: u64,
     /// The length that the mark keeps: what was told last of an epoch that is marked.
     pub length: u64,
-    /// What says whether this incarnation may write: what one adds to its files after the next has begun
-    /// would be counted as the next one's.
+    /// What says whether this incarnation may write: what one writes after the next has begun stands in a
+    /// topic twice, and in a file until the next start cuts it off.
     pub fence: Option<&'a Arc<Fence>>,
 }
 
@@ -127,14 +127,19 @@ enum Target {
 }
 
 /// The files of a job's dead letters in a folder, in the order in which they were written, each with
-/// how many bytes of it count at most: what lies behind is of epochs that are not marked. `length` is
-/// what the mark keeps. No folder holds no files.
+/// how many bytes of it count at most: what lies behind is of epochs that are not marked. The ledger's
+/// token has this incarnation, and `length` is what the mark keeps. No folder holds no files.
 ///
 /// # Errors
 ///
 /// If the folder cannot be looked into.
-pub fn marked(folder: &Path, job: &str, length: u64) -> io::Result<Vec<(PathBuf, u64)>> {
-    match files::marked(folder, job, length) {
+pub fn marked(
+    folder: &Path,
+    job: &str,
+    incarnation: u64,
+    length: u64,
+) -> io::Result<Vec<(PathBuf, u64)>> {
+    match files::marked(folder, job, incarnation, length) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         found => found,
     }

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
-use online_recall::ledger;
+use online_recall::{decode, ledger};
 use serde_json::Value;
 use testing::oracle::Oracle;
 use testing::random::Random;
@@ -61,7 +61,7 @@ impl Input {
     /// The same, but nine of ten clicks are by one user, on one article and in one channel.
     pub fn pressed(mut self, seed: u64) -> Input {
         let mut random = Random::new(seed);
-        let is_hit = |click: &&Vec<u8>| click.windows(7).any(|some| some == b"\"click\"");
+        let is_hit = |click: &&Vec<u8>| decode::click(click).is_ok_and(|event| event.is_some());
         let hit = self.clicks.iter().find(is_hit).unwrap().clone();
         for click in &mut self.clicks {
             if random.percent(90) {

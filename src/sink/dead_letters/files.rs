@@ -179,10 +179,17 @@ impl Files {
     }
 }
 
-/// The files of a job, in the order in which they were written, each with how much of it is marked at
-/// most; `length` is what the mark keeps.
-pub(super) fn marked(folder: &Path, job: &str, length: u64) -> io::Result<Vec<(PathBuf, u64)>> {
-    let found = found(folder, job)?;
+/// The files of a job up to this incarnation, in the order in which they were written, each with how much
+/// of it is marked at most; `length` is what the mark keeps.
+pub(super) fn marked(
+    folder: &Path,
+    job: &str,
+    incarnation: u64,
+    length: u64,
+) -> io::Result<Vec<(PathBuf, u64)>> {
+    let mut found = found(folder, job)?;
+    // Those of a ledger that was lost, which one that stood still may have written since.
+    found.retain(|(named, _)| named.incarnation <= incarnation);
     let there: Vec<_> = found.iter().map(|(named, _)| *named).collect();
     let marked = found.into_iter().map(|(named, path)| (path, named.marked(&there, length)));
     Ok(marked.filter(|(_, length)| *length > 0).collect())
@@ -398,7 +405,7 @@ mod tests {
         let [first, third] =
             ["a.b.000001.0.tsv", "a.b.000003.13.tsv"].map(|it| folder.path().join(it));
         assert!(fs::metadata(&first).unwrap().len() > 39);
-        let marked = marked(folder.path(), "a.b", 39).unwrap();
+        let marked = marked(folder.path(), "a.b", 3, 39).unwrap();
         assert_eq!(marked, [(first, 13), (third, 26)]);
         begin(&folder, 4, 39);
         let two = ["b", "c"].map(line).concat();
@@ -421,12 +428,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(kept(&mut begin(&folder, 1, 0), &["a"]), 13);
         assert_eq!(kept(&mut begin(&folder, 2, 13), &["b", "c"]), 39);
-        for name in ["a.000001.0.tsv", "a.b.000001.0.tsv.aside-1"] {
+        for name in ["a.000001.0.tsv", "a.b.000001.0.tsv.aside-1", "a.b.000005.3.tsv"] {
             fs::write(folder.path().join(name), name).unwrap();
         }
         let [first, second] =
             ["a.b.000001.0.tsv", "a.b.000002.13.tsv"].map(|it| folder.path().join(it));
-        let marked = |length| marked(folder.path(), "a.b", length).unwrap();
+        let marked = |length| marked(folder.path(), "a.b", 2, length).unwrap();
         assert_eq!(marked(0), []);
         assert_eq!(marked(13), [(first.clone(), 13)]);
         assert_eq!(marked(26), [(first, 13), (second, 13)]);
