@@ -11,7 +11,7 @@ CLAIM = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+){4,}")
 
 def main():
     tests = set()
-    for folder in ("src", "dataflows", "tests", "testing", "fixtures", "stack"):
+    for folder in ("src", "collector", "dataflows", "tests", "testing", "fixtures", "stack"):
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in (".rs", ".py"):
                 tests.update(re.findall(r"\b(?:fn|def) (\w+)", path.read_text()))

@@ -8,6 +8,7 @@ Measured are, each in turn, round after round:
 
     cost      the COST baseline (cost.rs): one plain thread that stores nothing
     alone     the dataflows alone (alone.rs): bytes of files in, effects counted
+    apart     two such programs of one worker at once: as much as the cores give to two that share nothing
     replay    the program itself into an embedded store, every epoch durable
     start     a replay of 1,000 lines into a new store, from start to end of the process
     oracle    the oracle in Python, once
@@ -27,6 +28,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -102,6 +104,17 @@ class Programs:
     def run_alone(self, inputs, workers):
         return by_its_own_clock(run(self.alone, workers, *logs(inputs), inputs["similar.tsv"]))
 
+    def run_apart(self, inputs):
+        """Two programs at once, as one that has done the work of both; the slower one ends it."""
+        with ThreadPoolExecutor() as both:
+            one, other = both.map(lambda workers: self.run_alone(inputs, workers), [1, 1])
+        return Run(
+            seconds=max(one.seconds, other.seconds),
+            cpu_seconds=one.cpu_seconds + other.cpu_seconds,
+            peak_bytes=one.peak_bytes + other.peak_bytes,
+            printed={name: 2 * figure for name, figure in one.printed.items()},
+        )
+
     def run_replay(self, inputs, workers):
         """The replay itself; the tables are loaded before."""
         shutil.rmtree(STORE, ignore_errors=True)
@@ -162,6 +175,7 @@ def measure(programs, inputs, twice, rounds):
         runs["cost"].append(programs.run_cost(inputs))
         for workers in WORKERS:
             runs["alone", workers].append(programs.run_alone(inputs, workers))
+        runs["apart"].append(programs.run_apart(inputs))
         for workers in WORKERS:
             runs["replay", workers].append(programs.run_replay(inputs, workers))
         for workers in WORKERS:

@@ -1,5 +1,6 @@
 //! The command line: every command, option and help text.
 
+mod collector;
 mod kafka;
 
 use std::ffi::OsString;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use collector::Collect;
 pub use kafka::{
     Brokers, Compression, Consume, CreateTopic, DeleteTopic, DescribeTopic, ListTopics, Produce,
     Topics,
@@ -55,6 +57,8 @@ pub enum Command {
     Produce(Produce),
     /// Print the messages of a topic of Kafka, each as a line.
     Consume(Consume),
+    /// Carry events from sources to sinks, as a Flume agent's file says.
+    Collect(Collect),
     /// Say what is wrong with a configuration, all of it.
     Check(Check),
 }

@@ -1,6 +1,7 @@
 //! The commands of the program, a file a command.
 
 pub mod check;
+mod collect;
 mod consume;
 mod ending;
 mod export;
@@ -102,6 +103,15 @@ pub enum Error {
     /// The processes of a cluster could not be started, or one of them fails again and again.
     #[error(transparent)]
     Launch(#[from] launch::Error),
+    /// The file of an agent cannot be read.
+    #[error(transparent)]
+    Properties(#[from] collector::properties::Error),
+    /// The file of an agent has mistakes, which were told.
+    #[error("the agent is not started: its file has {0}")]
+    Agent(String),
+    /// An agent could not be started.
+    #[error(transparent)]
+    Collector(#[from] collector::running::Error),
     /// Signals could not be listened to.
     #[error("cannot listen to signals")]
     Signals(#[source] io::Error),
@@ -129,6 +139,7 @@ impl Error {
     pub fn status(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::Config(_) | Error::Checked => 2,
+            Error::Properties(_) | Error::Agent(_) => 2,
             Error::Kafka(error) if error.is_of_configuration() => 2,
             Error::Produce(produce::Error::Interrupted { signal, .. }) => {
                 128 + u8::try_from(*signal).unwrap_or(0)
@@ -171,6 +182,7 @@ pub fn run(command: &Command) -> Result<String, Error> {
         Command::Topics(topics) => topics::topics(topics),
         Command::Produce(args) => produce::produce(args).map(|()| String::new()),
         Command::Consume(args) => consume::consume(args),
+        Command::Collect(args) => collect::collect(args),
         Command::Check(args) => {
             let check = if args.offline { check::offline } else { check::online };
             let report = check(Some(&args.config), &args.set);

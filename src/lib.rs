@@ -23,7 +23,6 @@
 //! - [`kafka`]: Kafka's clients;
 //! - [`hbase`]: HBase by way of its Thrift servers;
 //! - [`redis`]: Redis: connections, our names and bytes there;
-//! - [`hdfs`]: Hadoop's files;
 //! - [`retry`]: waiting for servers that are away;
 //! - [`metrics`]: the numbers to watch; [`health`]: whether the job is well; [`http`]: both, asked for;
 //! - [`failpoint`]: where crash tests stop the process;
@@ -36,7 +35,6 @@ pub mod config;
 pub mod decode;
 pub mod failpoint;
 pub mod hbase;
-pub mod hdfs;
 pub mod health;
 pub mod http;
 pub mod job;

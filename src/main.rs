@@ -44,7 +44,7 @@ fn log_filter() -> String {
 }
 
 fn log_filter_at(level: &str) -> String {
-    format!("warn,online_recall={level},fjall=error,lsm_tree=error")
+    format!("warn,online_recall={level},collector={level},fjall=error,lsm_tree=error")
 }
 
 /// Ends the process when any of its threads panics: the others would wait for that one for ever.

@@ -4,8 +4,11 @@
 //! Waits grow to a few seconds; what goes on failing is logged once a minute, not once a try.
 
 use std::error::Error;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How threads of a job are told to end, and how errors are said, is as in the collector.
+pub use collector::stop::{Stop, chain};
 
 use crate::metrics;
 
@@ -51,34 +54,6 @@ impl Peer {
             Peer::Redis => "redis",
             Peer::Disk => "disk",
         }
-    }
-}
-
-/// Says to all threads of a job that it ends: whoever waits, stops waiting. Clones are one.
-#[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<(Mutex<bool>, Condvar)>);
-
-impl Stop {
-    /// Ends every wait, now and later.
-    pub fn stop(&self) {
-        *self.lock() = true;
-        self.0.1.notify_all();
-    }
-
-    /// Whether the job ends.
-    pub fn is_stopped(&self) -> bool {
-        *self.lock()
-    }
-
-    /// Waits so long, or until the job ends; says whether it ends.
-    pub fn wait(&self, patience: Duration) -> bool {
-        let waited = self.0.1.wait_timeout_while(self.lock(), patience, |stopped| !*stopped);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        // A flag is always whole.
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -171,12 +146,6 @@ fn is_time(last: &mut Option<Instant>) -> bool {
         *last = Some(Instant::now());
     }
     is_time
-}
-
-/// An error and its causes, in one line.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

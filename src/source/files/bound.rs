@@ -20,9 +20,9 @@ use super::inputs::{self, STDIN};
 use super::known::{Entry, Known};
 use super::opened::Opened;
 use super::plan::Planned;
-use crate::hdfs::{self, Hdfs};
 use crate::ledger::Binding;
 use crate::source::{self, Batch, Chunk, Cut, Feed, Partition, Range, Reached, Topic};
+use collector::hdfs::{self, Hdfs};
 
 /// Bound epochs that can be read again: their files are what they were.
 pub struct Bound {

@@ -20,8 +20,8 @@ use super::identity::{Packed, Position};
 use super::opened::Opened;
 use super::plan::Planned;
 use super::trail::Trail;
-use crate::hdfs::Hdfs;
 use crate::source::{self, Batch, Chunk, Cut, Feed, Partition, Range, Topic};
+use collector::hdfs::Hdfs;
 
 /// How many blocks are read ahead of each topic.
 const AHEAD: usize = 4;

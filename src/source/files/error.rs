@@ -3,9 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use collector::hdfs;
 use dataflows::Epoch;
 
-use crate::hdfs;
 use crate::source::Stopped;
 
 /// Why files cannot be read.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::Error;
 use super::inputs::{Skipped, Why, append_sorted, is_skipped};
-use crate::hdfs::{Entry, Hdfs};
+use collector::hdfs::{Entry, Hdfs};
 
 /// Lists the files that a URL means.
 pub(super) fn expand(

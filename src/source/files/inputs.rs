@@ -14,7 +14,7 @@ use walkdir::WalkDir;
 
 use super::error::Error;
 use super::far;
-use crate::hdfs::{self, Hdfs};
+use collector::hdfs::{self, Hdfs};
 
 /// What names standard input.
 pub(super) const STDIN: &str = "-";

@@ -12,7 +12,7 @@ use super::error::Error;
 use super::identity::{self, Position};
 use super::inputs::STDIN;
 use super::opened::Opened;
-use crate::hdfs::{self, Hdfs};
+use collector::hdfs::{self, Hdfs};
 
 /// The files of one topic that the ledger knows, by their paths.
 #[derive(Default)]

@@ -17,7 +17,7 @@ use super::error::{Change, Error};
 use super::identity::{COMPARED, Packed, Position};
 use super::inputs::STDIN;
 use super::trail::{Tail, Trail};
-use crate::hdfs::{self, Hdfs};
+use collector::hdfs::{self, Hdfs};
 
 /// How much is read of a packed file at once, and of the part of a file that is only passed.
 const STEP: usize = 64 << 10;

@@ -13,8 +13,8 @@ use super::identity::Position;
 use super::inputs::{self, STDIN, Skipped, Why};
 use super::known::{Entry, Known};
 use super::opened::Opened;
-use crate::hdfs::Hdfs;
 use crate::source::{self, Feed, Partition, Range, Topic};
+use collector::hdfs::Hdfs;
 
 /// How many files stay open from judging to reading because the way to their new lines is long.
 const LEFT_OPEN: usize = 64;
