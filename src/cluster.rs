@@ -48,7 +48,8 @@ pub use member::Member;
 pub use network::Network;
 pub use said::{Plan, Reads, ToHub, ToMember};
 
-/// How long others may take to begin a run, or to end it, before they are given up.
+/// How long others may take to join where all are started at once, to begin a run, or to end it, before they
+/// are given up.
 const OVERDUE: Duration = Duration::from_secs(8);
 
 /// How long is waited until others have been told of the end.
@@ -151,16 +152,19 @@ pub enum Joined {
     Member(Member),
 }
 
-/// Joins a cluster: waits for the others.
+/// Joins a cluster: waits for the others, as long as it takes; only a little where all were started at once,
+/// since one that hangs before it has joined is missed by nobody else.
 ///
 /// # Errors
 ///
-/// If the configuration lacks something, the address is taken, or another process refuses this one.
+/// If the configuration lacks something, the address is taken, another process refuses this one, or is not
+/// there in time.
 pub fn join(
     config: &Config,
     here: Place,
     hosts: &[Address],
     version: &str,
+    started_at_once: bool,
     stop: &Stop,
 ) -> Result<Joined, Error> {
     let secret = config.cluster.secret.as_ref().ok_or(Error::NoSecret)?;
@@ -180,12 +184,13 @@ pub fn join(
         hosts: hosts.into(),
         silence: config.cluster.silence,
     };
+    let patience = started_at_once.then_some(OVERDUE);
     let address = &circle.hosts[here.index];
     let door = Door::open(&circle)
         .map_err(|source| Error::Listen { address: address.to_string(), source })?;
     match here.index {
-        0 => Hub::gather(circle, door, stop).map(Joined::Hub),
-        _ => Member::join(circle, door, stop).map(Joined::Member),
+        0 => Hub::gather(circle, door, patience, stop).map(Joined::Hub),
+        _ => Member::join(circle, door, patience, stop).map(Joined::Member),
     }
 }
 

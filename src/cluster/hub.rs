@@ -54,8 +54,13 @@ struct Joined {
 }
 
 impl Hub {
-    /// Waits until all others have joined.
-    pub(super) fn gather(circle: Circle, door: Door, stop: &Stop) -> Result<Hub, Error> {
+    /// Waits until all others have joined; so long, or as long as it takes.
+    pub(super) fn gather(
+        circle: Circle,
+        door: Door,
+        patience: Option<Duration>,
+        stop: &Stop,
+    ) -> Result<Hub, Error> {
         let processes = circle.agreed.processes;
         let (hears, heard) = crossbeam_channel::unbounded();
         let (says_over, over) = crossbeam_channel::unbounded();
@@ -68,8 +73,8 @@ impl Hub {
             over: says_over,
         });
         let hub = Hub { circle, door, members, heard, over };
-        let mut logged = Instant::now();
-        let mut patience = Duration::from_secs(1);
+        let begun = Instant::now();
+        let (mut logged, mut quiet) = (begun, Duration::from_secs(1));
         let mut ends = false;
         for nth in 0.. {
             let missing = hub.missing();
@@ -87,10 +92,17 @@ impl Hub {
             if hub.members.complete_if_all_joined() {
                 return Ok(hub);
             }
-            if logged.elapsed() >= patience {
+            if let Some(&index) = missing.first()
+                && patience.is_some_and(|patience| begun.elapsed() >= patience)
+            {
+                let late = Error::Late { index, what: "join" };
+                hub.leave(1, Some(late.to_string()));
+                return Err(late);
+            }
+            if logged.elapsed() >= quiet {
                 let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
                 log::info!("waiting for the other processes: missing={}", missing.join(","));
-                (logged, patience) = (Instant::now(), LOGGED_EVERY);
+                (logged, quiet) = (Instant::now(), LOGGED_EVERY);
             }
             // Whoever has come at last is told of the end as well.
             ends = stop.wait(LOOKED_EVERY);

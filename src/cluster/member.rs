@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
@@ -24,9 +25,14 @@ pub struct Member {
 }
 
 impl Member {
-    /// Joins: waits for process 0, and for nobody else.
-    pub(super) fn join(circle: Circle, door: Door, stop: &Stop) -> Result<Member, Error> {
-        let socket = call(&circle, 0, Purpose::Control, None, stop)?;
+    /// Joins: waits for process 0, and for nobody else; so long, or as long as it takes.
+    pub(super) fn join(
+        circle: Circle,
+        door: Door,
+        patience: Option<Duration>,
+        stop: &Stop,
+    ) -> Result<Member, Error> {
+        let socket = call(&circle, 0, Purpose::Control, patience, stop)?;
         settle(&socket, circle.silence)?;
         let (hears, heard) = crossbeam_channel::unbounded();
         let ending = Arc::new(AtomicBool::new(false));

@@ -66,7 +66,8 @@ pub(super) fn run(args: &cli::Run) -> Result<String, Error> {
     };
     let servers = Servers::new(&config, config.job.as_str(), redis, hbase.as_ref())?;
     let stop = work.ending.begin();
-    match cluster::join(&config, here, &hosts, cli::VERSION, &stop) {
+    let at_once = args.launched_by.is_some();
+    match cluster::join(&config, here, &hosts, cli::VERSION, at_once, &stop) {
         Ok(Joined::Hub(hub)) => {
             let came = {
                 let work = Work { hub: Some(&hub), ..work };

@@ -116,6 +116,31 @@ fn clocks_that_differ_and_jump_leave_epochs_in_order() {
 }
 
 /// Whether a process runs: one that nobody has waited for has no command line any more.
+/// Nobody is connected with it yet who would miss it.
+#[test]
+fn one_that_stands_still_before_it_has_joined_is_missed_all_the_same() {
+    let mut oracle = Oracle::start();
+    for (index, says) in [(2, "process 2 does not keep up: it did not join"), (0, "process 0")] {
+        let site = Site::new(Plan::shared(2), Input::usual(85, 50, &mut oracle));
+        let mut job = loop {
+            let job = site.launch(3, 1);
+            let pid = wait_for("the process", || job.launched().get(&index).copied());
+            kill_process(pid, Signal::STOP).unwrap();
+            // Another one may have been quicker than this test.
+            if !job.log().contains("joined: process=") {
+                break job;
+            }
+            job.kill();
+        };
+        job.says(says);
+        job.says("starting all processes again");
+        site.flow(85, false).rest();
+        site.wait_until_done(&mut job);
+        job.stop();
+        site.must_be_right(&mut oracle, &Doubts::None);
+    }
+}
+
 fn runs(pid: Pid) -> bool {
     let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
     line.is_ok_and(|line| !line.is_empty())
