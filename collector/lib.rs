@@ -18,7 +18,8 @@
 //! - [`channel`]: where they wait: the contract, and the channels;
 //! - [`sink`]: where they go: the contract, and the sinks; [`group`]: several sinks for one channel;
 //! - [`running`]: an agent at work;
-//! - [`counters`]: what each component has counted; [`dead_letters`]: what a sink can never take;
+//! - [`counters`]: what each component has counted; [`parts`]: all of them, and whether it adds up;
+//! - [`dead_letters`]: what a sink can never take;
 //! - [`hdfs`]: connections to Hadoop's file systems;
 //! - [`stop`]: how threads are told to end.
 //!
@@ -34,6 +35,7 @@ pub mod group;
 pub mod hdfs;
 pub mod interceptor;
 pub mod keys;
+pub mod parts;
 pub mod properties;
 pub mod running;
 pub mod selector;

@@ -5,7 +5,7 @@
 //! what they have taken, and close. What waits in durable channels stays there.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use crate::agent::{Agent, PlannedGroup, PlannedSource};
 use crate::channel::{self, Channel};
 use crate::dead_letters::DeadLetters;
 use crate::group::{Group, Member};
+use crate::parts::Parts;
 use crate::sink::Tap;
 use crate::source::{Inlet, Source};
 use crate::stop::{Stop, chain};
@@ -26,9 +27,9 @@ const SAID_EVERY: Duration = Duration::from_secs(60);
 /// An agent at work.
 #[derive(Debug)]
 pub struct Running {
-    sources: Vec<(Arc<Inlet>, JoinHandle<()>)>,
-    groups: Vec<(Vec<Arc<Tap>>, JoinHandle<()>)>,
-    channels: Vec<Opened>,
+    parts: Parts,
+    sources: Vec<JoinHandle<()>>,
+    groups: Vec<JoinHandle<()>>,
     ends: Ends,
 }
 
@@ -52,6 +53,8 @@ struct Ends {
     sinks: Stop,
     /// Sinks end, whatever waits.
     at_once: Stop,
+    /// Channels that another agent goes on with: what waits there need not be delivered before.
+    kept: Arc<Mutex<Vec<String>>>,
 }
 
 /// Why an agent does not start.
@@ -96,10 +99,12 @@ impl Running {
                 }
             };
             channel.counters().start();
-            channels.push(Opened { name, settings, channel });
+            let before = channel.len();
+            channels.push((Opened { name, settings, channel }, before));
         }
+        let parts = Parts { channels, ..Parts::default() };
         let mut running =
-            Running { sources: Vec::new(), groups: Vec::new(), channels, ends: Ends::default() };
+            Running { parts, sources: Vec::new(), groups: Vec::new(), ends: Ends::default() };
         // Sinks first: what waits from before makes room for what comes.
         for group in agent.groups {
             running.start_group(&agent.name, group)?;
@@ -111,12 +116,12 @@ impl Running {
     }
 
     fn channel(&self, name: &str) -> Arc<dyn Channel> {
-        let found = self.channels.iter().find(|channel| channel.name == name);
-        Arc::clone(&found.expect("an agent's components have their channels").channel)
+        let found = self.parts.channels.iter().find(|(channel, _)| channel.name == name);
+        Arc::clone(&found.expect("an agent's components have their channels").0.channel)
     }
 
     fn start_group(&mut self, agent: &str, planned: PlannedGroup) -> std::io::Result<()> {
-        let (mut members, mut taps) = (Vec::new(), Vec::new());
+        let mut members = Vec::new();
         for sink in planned.sinks {
             let letters = match &sink.dead_letters {
                 Some(path) => PathBuf::from(path),
@@ -130,13 +135,13 @@ impl Running {
                 DeadLetters::new(Path::new(&letters)),
                 stop,
             ));
-            taps.push(Arc::clone(&tap));
+            self.parts.taps.push(Arc::clone(&tap));
             members.push(Member { sink: sink.sink, tap });
         }
         let (group, ends) = (Group::new(members, planned.policy), self.ends.clone());
         let work = move || deliver(group, &ends);
         let thread = std::thread::Builder::new().name(planned.name).spawn(work)?;
-        self.groups.push((taps, thread));
+        self.groups.push(thread);
         Ok(())
     }
 
@@ -147,47 +152,54 @@ impl Running {
         let (own, stop) = (Arc::clone(&inlet), self.ends.sources.clone());
         let work = move || read(source, &own, &stop);
         let thread = std::thread::Builder::new().name(name).spawn(work)?;
-        self.sources.push((inlet, thread));
+        self.parts.inlets.push(inlet);
+        self.sources.push(thread);
         Ok(())
     }
 
-    /// The inlets of its sources.
-    pub fn inlets(&self) -> impl Iterator<Item = &Arc<Inlet>> {
-        self.sources.iter().map(|(inlet, _)| inlet)
+    /// Its parts, to be watched.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
     }
 
-    /// The taps of its sinks.
-    pub fn taps(&self) -> impl Iterator<Item = &Arc<Tap>> {
-        self.groups.iter().flat_map(|(taps, _)| taps)
-    }
-
-    /// Its channels.
-    pub fn channels(&self) -> &[Opened] {
-        &self.channels
-    }
-
-    /// Ends it: delivers what waits in memory, for so long at most, or until `hurry` is told. Returns the
-    /// channels, with what is left in them.
-    pub fn end(self, patience: Duration, hurry: &Stop) -> Vec<Opened> {
+    /// Ends it: delivers what waits in memory, for so long at most, or until `hurry` is told; but for the
+    /// channels of these names, which are handed over. Returns the channels, with what is left in them.
+    pub fn end(self, patience: Duration, hurry: &Stop, kept: &[String]) -> Vec<Opened> {
         self.ends.sources.stop();
-        for (inlet, thread) in self.sources {
+        for thread in self.sources {
             thread.join().expect("a panic ends the process");
-            log::debug!("source {} has ended", inlet.name());
         }
+        kept.clone_into(&mut self.ends.kept());
         self.ends.sinks.stop();
         let begun = Instant::now();
         let waits = || begun.elapsed() < patience && !hurry.is_stopped();
-        while waits() && self.groups.iter().any(|(_, thread)| !thread.is_finished()) {
+        while waits() && self.groups.iter().any(|thread| !thread.is_finished()) {
             hurry.wait(Duration::from_millis(10));
         }
         self.ends.at_once.stop();
-        for (_, thread) in self.groups {
+        for thread in self.groups {
             thread.join().expect("a panic ends the process");
         }
-        for channel in &self.channels {
-            channel.channel.counters().stop();
-        }
-        self.channels
+        let channels = self.parts.channels.into_iter().map(|(opened, _)| opened);
+        channels.inspect(|opened| opened.channel.counters().stop()).collect()
+    }
+}
+
+impl Ends {
+    fn kept(&self) -> MutexGuard<'_, Vec<String>> {
+        // A list is set in one go.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing waits for this group that would be lost.
+    fn is_free(&self, group: &Group) -> bool {
+        let kept = self.kept();
+        group.members().all(|member| {
+            let channel = member.tap.channel();
+            channel.is_durable()
+                || channel.is_empty()
+                || kept.iter().any(|name| name == channel.counters().name())
+        })
     }
 }
 
@@ -229,7 +241,7 @@ fn deliver(mut group: Group, ends: &Ends) {
     let name =
         group.members().map(|member| member.tap.name().to_owned()).collect::<Vec<_>>().join(", ");
     let (mut wait, mut failing, mut said) = (WAITS.0, None::<Instant>, None::<Instant>);
-    while !ends.at_once.is_stopped() && !(ends.sinks.is_stopped() && has_delivered(&group)) {
+    while !ends.at_once.is_stopped() && !(ends.sinks.is_stopped() && ends.is_free(&group)) {
         match group.turn() {
             Ok(_) => {
                 if let Some(since) = failing.take() {
@@ -257,11 +269,4 @@ fn deliver(mut group: Group, ends: &Ends) {
     for member in group.members() {
         member.tap.counters().stop();
     }
-}
-
-/// Whether nothing waits that would be lost.
-fn has_delivered(group: &Group) -> bool {
-    group
-        .members()
-        .all(|member| member.tap.channel().is_durable() || member.tap.channel().is_empty())
 }

@@ -1,4 +1,6 @@
-//! What operators ask over HTTP, on one port: `/metrics`, `/health`, `/ready`.
+//! What operators ask over HTTP, on one port.
+//!
+//! Of a job:
 //!
 //! | path | answers |
 //! | --- | --- |
@@ -24,8 +26,8 @@ use crate::health::Health;
 use crate::metrics;
 use crate::retry::{Stop, chain};
 
-/// What Prometheus takes [`metrics::text`] for.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The type of a text of OpenMetrics.
+pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A server, until it is dropped. It has a thread of its own, which sleeps while nobody asks.
 #[derive(Debug)]
@@ -39,10 +41,12 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody can listen there.
-    #[error("cannot listen on {address}; http.listen names another address")]
+    #[error("cannot listen on {address}; {setting} names another address")]
     Listen {
         /// Where.
         address: Address,
+        /// What says so.
+        setting: &'static str,
         /// What the system says.
         source: io::Error,
     },
@@ -52,13 +56,17 @@ pub enum Error {
 }
 
 impl Server {
-    /// Begins to answer at this address.
+    /// Begins to answer at this address, which a setting of this name has said.
     ///
     /// # Errors
     ///
     /// If nobody can listen there, or the system has no room for a thread.
-    pub fn start(address: &Address, health: Health) -> Result<Server, Error> {
-        let refuse = |source| Error::Listen { address: address.clone(), source };
+    pub fn start(
+        address: &Address,
+        setting: &'static str,
+        router: Router,
+    ) -> Result<Server, Error> {
+        let refuse = |source| Error::Listen { address: address.clone(), setting, source };
         let listener = TcpListener::bind((address.host.as_str(), address.port)).map_err(refuse)?;
         listener.set_nonblocking(true).map_err(refuse)?;
         let bound = listener.local_addr().map_err(refuse)?;
@@ -70,7 +78,7 @@ impl Server {
             let _inside = runtime.enter();
             tokio::net::TcpListener::from_std(listener).map_err(refuse)?
         };
-        let serving = runtime.spawn(axum::serve(listener, router(health)).into_future());
+        let serving = runtime.spawn(axum::serve(listener, router).into_future());
         let abort = serving.abort_handle();
         let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
             // It ends when it is aborted, and all connections with the runtime.
@@ -117,26 +125,28 @@ pub struct Waiting {
 const RETRIED: Duration = Duration::from_millis(500);
 
 impl Serving {
-    /// Begins to answer at this address, at once or when it is free: a process that is about to be fenced
+    /// Begins to answer for a job at this address, at once or when it is free: a process that is about to be fenced
     /// may listen there until then.
     ///
     /// # Errors
     ///
     /// If nobody can listen there whoever else does, or the system has no room for a thread.
     pub fn start(address: &Address, health: &Health) -> Result<Serving, Error> {
-        match Server::start(address, health.clone()) {
+        const SETTING: &str = "http.listen";
+        let router = of_job(health.clone());
+        match Server::start(address, SETTING, router.clone()) {
             Err(Error::Listen { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {}
             started => return started.map(Serving::Now),
         }
         log::warn!(
             "another process listens on {address}: nothing is answered over HTTP until it ends; \
-             http.listen names another address"
+             {SETTING} names another address"
         );
-        let (stop, address, health) = (Stop::default(), address.clone(), health.clone());
+        let (stop, address) = (Stop::default(), address.clone());
         let ends = stop.clone();
         let wait = move || {
             while !ends.wait(RETRIED) {
-                match Server::start(&address, health.clone()) {
+                match Server::start(&address, SETTING, router.clone()) {
                     Ok(server) => {
                         log::info!("answers over HTTP now: address={}", server.address());
                         ends.wait(Duration::MAX);
@@ -160,7 +170,8 @@ impl Drop for Waiting {
     }
 }
 
-fn router(health: Health) -> Router {
+/// What is answered of a job.
+fn of_job(health: Health) -> Router {
     Router::new()
         .route("/metrics", get(numbers))
         .route("/health", get(is_well))

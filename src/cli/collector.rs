@@ -35,9 +35,12 @@ pub struct Collect {
     #[arg(long)]
     pub lenient: bool,
     /// Set a system property, for `${sys:KEY}` in the file; may be repeated. flume.monitoring.type=http
-    /// with flume.monitoring.port is obeyed, flume.root.logger=LEVEL,… sets the level of the log.
+    /// with flume.monitoring.port is obeyed.
     #[arg(short = 'D', value_name = "KEY=VALUE")]
     pub define: Vec<String>,
+    /// Answer over HTTP: /metrics for Prometheus, /flume as Flume does, /health.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
     /// A folder of Flume's: taken, and not needed.
     #[arg(short = 'c', long = "conf", value_name = "DIR")]
     pub conf: Option<PathBuf>,

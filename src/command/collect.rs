@@ -1,56 +1,89 @@
 //! `collect`: an agent at work, or judged.
 
+mod numbers;
+mod work;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::time::Duration;
 
 use collector::agent::{self, Agent};
 use collector::findings::{Finding, Weight};
-use collector::properties::{Properties, Variables};
-use collector::running::Running;
-use collector::stop::Stop;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use collector::properties::{self, Properties, Variables};
 
 use super::{Error, print};
-use crate::cli;
+use crate::config::Address;
+use crate::{cli, http};
 
-/// How long what waits in memory may take to be delivered once a signal asks the agent to end.
-const DRAIN: Duration = Duration::from_secs(30);
+/// A file, read and judged.
+struct Reading {
+    file: Vec<u8>,
+    agent: Agent,
+    findings: Vec<Finding>,
+}
 
 pub(super) fn collect(args: &cli::Collect) -> Result<String, Error> {
-    let mut system = BTreeMap::new();
-    for define in &args.define {
-        let (key, value) = define.split_once('=').unwrap_or((define, ""));
-        system.insert(key.to_owned(), value.to_owned());
-    }
-    let properties = Properties::read(&args.file, &Variables::of_process(system))?;
-    let (agent, findings) = agent::read(&properties, &args.name);
-    let refused = refused(args, &findings);
+    let path = args.file.display().to_string();
+    let file =
+        std::fs::read(&args.file).map_err(|source| properties::Error::Read { path, source })?;
+    let reading = read(args, &file)?;
     if args.check {
-        let text = told(&findings) + &summary(&findings) + "\n";
-        return if refused { print(&text).and(Err(Error::Checked)) } else { Ok(text) };
+        let text = told(&reading.findings) + &summary(&reading.findings) + "\n";
+        if reading.is_refused(args) {
+            print(&text)?;
+            return Err(Error::Checked);
+        }
+        return Ok(text);
     }
-    for finding in &findings {
-        let at = args.file.display();
+    log(args, &reading.findings);
+    if args.print {
+        return Ok(printed(&reading.agent));
+    }
+    if reading.is_refused(args) {
+        return Err(Error::Agent(summary(&reading.findings)));
+    }
+    let now = numbers::Now::default();
+    let _http = serve(args, &now)?;
+    work::work(args, reading, &now)?;
+    Ok(String::new())
+}
+
+/// Reads the file of an agent.
+fn read(args: &cli::Collect, file: &[u8]) -> Result<Reading, Error> {
+    let (agent, findings) = agent::read(&properties(args, file)?, &args.name);
+    Ok(Reading { file: file.to_owned(), agent, findings })
+}
+
+fn properties(args: &cli::Collect, file: &[u8]) -> Result<Properties, properties::Error> {
+    let defined = args.define.iter().map(|define| define.split_once('=').unwrap_or((define, "")));
+    let system: BTreeMap<_, _> =
+        defined.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    Properties::parse(file, &Variables::of_process(system))
+}
+
+/// The system property of this name.
+fn defined<'a>(args: &'a cli::Collect, name: &str) -> Option<&'a str> {
+    let values = args.define.iter().filter_map(|define| define.split_once('='));
+    values.filter(|(key, _)| *key == name).map(|(_, value)| value).last()
+}
+
+impl Reading {
+    /// Whether it is not to be started as it stands.
+    fn is_refused(&self, args: &cli::Collect) -> bool {
+        let worst = if args.strict { Weight::Warning } else { Weight::Mistake };
+        let has_mistakes = self.findings.iter().any(|finding| finding.weight >= worst);
+        (has_mistakes && !args.lenient) || self.agent.is_empty()
+    }
+}
+
+/// Logs what was found.
+fn log(args: &cli::Collect, findings: &[Finding]) {
+    let at = args.file.display();
+    for finding in findings {
         match finding.weight {
             Weight::Mistake => log::error!("{at}: {finding}"),
             Weight::Warning | Weight::Advice => log::warn!("{at}: {finding}"),
         }
     }
-    if args.print {
-        return Ok(printed(&agent));
-    }
-    if (refused && !args.lenient) || agent.is_empty() {
-        return Err(Error::Agent(summary(&findings)));
-    }
-    work(agent)
-}
-
-/// Whether an agent with these findings is not as it should be.
-fn refused(args: &cli::Collect, findings: &[Finding]) -> bool {
-    let worst = if args.strict { Weight::Warning } else { Weight::Mistake };
-    findings.iter().any(|finding| finding.weight >= worst)
 }
 
 fn told(findings: &[Finding]) -> String {
@@ -81,36 +114,33 @@ fn printed(agent: &Agent) -> String {
     text
 }
 
-fn work(agent: Agent) -> Result<String, Error> {
-    let [stop, hurry] = signals()?;
-    let name = agent.name.clone();
-    let running = Running::start(agent, &[])?;
-    log::info!("agent {name} has started");
-    while !stop.wait(Duration::from_secs(60)) {}
-    let mut lost = 0;
-    for opened in running.end(DRAIN, &hurry) {
-        let left = opened.channel.len();
-        if left > 0 && !opened.channel.is_durable() {
-            let channel = &opened.name;
-            log::error!(
-                "channel {channel}: {left} events are lost: they were not delivered in time"
-            );
-            lost += left;
-        }
+/// Answers over HTTP, where that is asked for: by our own option, or by Flume's properties.
+fn serve(args: &cli::Collect, now: &numbers::Now) -> Result<Vec<http::Server>, Error> {
+    const FLUMES: &str = "flume.monitoring.port";
+    let mut servers = Vec::new();
+    if let Some(address) = &args.listen {
+        let address = Address::parse(address)
+            .ok_or_else(|| Error::Usage(format!("--listen {address}: allowed: HOST:PORT")))?;
+        servers.push(http::Server::start(
+            &address,
+            "--listen",
+            numbers::router(now.clone(), false),
+        )?);
     }
-    log::info!("agent {name} has ended: {lost} events lost");
-    Ok(String::new())
-}
-
-/// What is stopped by the first signal that asks the agent to end, and by the second.
-fn signals() -> Result<[Stop; 2], Error> {
-    let stops = [Stop::default(), Stop::default()];
-    let told = stops.clone();
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(Error::Signals)?;
-    std::thread::spawn(move || {
-        for (nth, _) in signals.forever().enumerate() {
-            told[nth.min(1)].stop();
+    let kind = defined(args, "flume.monitoring.type");
+    let as_flume = match kind {
+        None => return Ok(servers),
+        Some(kind) if kind.eq_ignore_ascii_case("http") => true,
+        Some(kind) if kind.to_lowercase().contains("prometheus") => false,
+        Some(kind) => {
+            let why = format!("flume.monitoring.type is {kind}; allowed: http, prometheus");
+            return Err(Error::Usage(why));
         }
-    });
-    Ok(stops)
+    };
+    let port = defined(args, FLUMES).unwrap_or("41414");
+    let port =
+        port.parse().map_err(|_| Error::Usage(format!("{FLUMES} is {port}; allowed: a port")))?;
+    let address = Address { host: "0.0.0.0".to_owned(), port };
+    servers.push(http::Server::start(&address, FLUMES, numbers::router(now.clone(), as_flume))?);
+    Ok(servers)
 }
