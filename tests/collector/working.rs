@@ -1,0 +1,104 @@
+//! An agent at work: it is watched, takes up a changed file, and ends in order.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use testing::kafka::wait_for;
+use testing::place::Place;
+
+use super::agent::Agent;
+
+const COUNTS: &str = "\
+a1.sources = r1
+a1.channels = c1
+a1.sinks = k1
+a1.sources.r1.type = seq
+a1.sources.r1.totalEvents = 5000
+a1.sources.r1.batchSize = 50
+a1.sources.r1.channels = c1
+a1.channels.c1.type = memory
+a1.channels.c1.capacity = 10000
+a1.sinks.k1.type = null
+a1.sinks.k1.channel = c1
+";
+
+fn agent_log(place: &Place) -> String {
+    fs::read_to_string(place.path("log")).unwrap()
+}
+
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn get(from: SocketAddr, path: &str) -> String {
+    let Ok(mut stream) = TcpStream::connect(from) else { return String::new() };
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn its_numbers_are_there_for_prometheus_and_as_flume_has_them() {
+    let place = Place::empty();
+    place.write("agent.properties", COUNTS);
+    let (ours, flumes) = (free(), free());
+    let options = format!(
+        "--listen {ours} -Dflume.monitoring.type=http -Dflume.monitoring.port={}",
+        flumes.port()
+    );
+    let agent = Agent::start(&place, &options);
+    let answer = wait_for("all to be delivered", || {
+        let answer = get(flumes, "/metrics");
+        answer.contains(r#""EventDrainSuccessCount":"5000""#).then_some(answer)
+    });
+    let json: serde_json::Value =
+        serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert_eq!(json["SOURCE.r1"]["EventAcceptedCount"], "5000");
+    assert_eq!(json["CHANNEL.c1"]["ChannelCapacity"], "10000");
+    assert_eq!(json["CHANNEL.c1"]["EventTakeSuccessCount"], "5000");
+    let text = get(ours, "/metrics");
+    for line in [
+        r#"online_recall_collector_events_read_total{source="r1"} 5000"#,
+        r#"online_recall_collector_events_delivered_total{sink="k1"} 5000"#,
+        r#"online_recall_collector_channel_events{channel="c1"} 0"#,
+    ] {
+        assert!(text.contains(line), "`{line}` is not in:\n{text}");
+    }
+    assert!(agent.stop().success());
+    assert!(agent_log(&place).contains("read=5000 put=5000 delivered=5000 waiting=0 missing=0"));
+}
+
+#[test]
+fn what_waits_in_memory_is_handed_over_to_the_agent_of_a_changed_file() {
+    let place = Place::empty();
+    // Nobody takes from c1 yet.
+    let waits = COUNTS.replace("a1.sinks = k1", "a1.sinks = k2").replace(".k1.", ".k2.").replace(
+        "a1.sinks.k2.channel = c1",
+        "a1.sinks.k2.channel = c2\na1.channels.c2.type = memory",
+    );
+    place.write("agent.properties", waits.replace("a1.channels = c1", "a1.channels = c1 c2"));
+    let mut agent = Agent::start(&place, "");
+    agent.says("source r1 has come to its end");
+    place.write("agent.properties", COUNTS.replace("totalEvents = 5000", "totalEvents = ten"));
+    agent.says("is refused: the agent goes on as before");
+    place.write("agent.properties", COUNTS.replace("totalEvents = 5000", "totalEvents = 1"));
+    agent.says("has changed: the agent starts anew");
+    assert!(agent.stop().success());
+    let log = agent_log(&place);
+    assert!(log.contains("read=1 put=1 delivered=5001 waiting=0 missing=0"), "{log}");
+}
+
+#[test]
+fn a_configuration_with_mistakes_starts_in_part_where_that_is_asked_for() {
+    let place = Place::empty();
+    let more = "a1.sinks.k2.type = nosuch\na1.sinks.k2.channel = c1\n";
+    place.write("agent.properties", COUNTS.replace("a1.sinks = k1", "a1.sinks = k1 k2") + more);
+    let mut agent = Agent::start(&place, "--lenient");
+    agent.says("agent a1 has started");
+    agent.says("source r1 has come to its end");
+    assert!(agent.stop().success());
+    let log = agent_log(&place);
+    assert!(log.contains("delivered=5000"), "{log}");
+}
