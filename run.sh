@@ -14,6 +14,8 @@ usage: ./run.sh COMMAND
   bench [ARGS…]    measure, as benches/RESULTS.md shows it
   bench live [ARGS…]
                    measure the live job, with real servers of its own; half an hour
+  bench collector [ARGS…]
+                   measure the collector, beside Flume
   bench codec      measure how records travel between processes
   soak --minutes N
                    storms over a cluster, each with another seed, for so long; one that fails runs again
@@ -326,9 +328,8 @@ check) check ;;
 soak) soak "$@" ;;
 bench)
     build python3
-    if [[ ${1-} = live ]]; then
-        shift
-        PYTHONPATH=benches exec python3 -m live "$@"
+    if [[ ${1-} = live || ${1-} = collector ]]; then
+        PYTHONPATH=benches exec python3 -m "$@"
     fi
     if [[ ${1-} = codec ]]; then
         shift

@@ -12,25 +12,25 @@ CACHE = ROOT / "target" / "bench" / "live"
 STACK = ROOT / "stack"
 TICKS = os.sysconf("SC_CLK_TCK")
 # Each server's script, and its processes.
-PARTS = {"kafka": ["broker"], "redis": ["redis"], "hbase": ["hbase", "thrift"]}
+PARTS = {"kafka": ["broker"], "redis": ["redis"], "hbase": ["hbase", "thrift"], "hdfs": ["namenode", "datanode"]}
 # Servers as sites run them: compiled for speed, and with Java's default collector. That of stack/ starts sooner, and
 # lets HBase stand still for most of a second when it collects everything.
 JAVA_OPTS = "-XX:TieredStopAtLevel=4 -XX:-UseSerialGC -XX:+UseG1GC"
 
 
 class Servers:
-    """Kafka, Redis and HBase, each new; gone with their data when the block ends."""
+    """Servers of these names, each new; gone with their data when the block ends."""
 
-    def __init__(self):
+    def __init__(self, names=("kafka", "redis", "hbase")):
         self.folder = CACHE / "servers"
-        base = free_ports(40)
-        self.ports = {"kafka": base, "redis": base + 10, "hbase": base + 20}
-        self.http = base + 30
+        base = free_ports(50)
+        self.ports = {name: base + 10 * nth for nth, name in enumerate(names)}
+        self.http = base + 40
 
     def __enter__(self):
         self.end()
         try:
-            starts = [(name, self._script(name, "start")) for name in PARTS]
+            starts = [(name, self._script(name, "start")) for name in self.ports]
             for name, start in starts:
                 if start.wait() != 0:
                     raise SystemExit(f"{name} does not start")
@@ -44,7 +44,7 @@ class Servers:
 
     def end(self):
         """Ends what runs in the folder, also of a bench that was killed, and removes it."""
-        for name in PARTS:
+        for name in self.ports:
             if (self.folder / name).exists():
                 self.must(name, "kill")
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -71,8 +71,8 @@ class Servers:
     def cpu_seconds(self):
         """What each process of each server has used so far; nothing of one that was killed."""
         used = {}
-        for name, parts in PARTS.items():
-            for part in parts:
+        for name in self.ports:
+            for part in PARTS[name]:
                 try:
                     used[part] = cpu_seconds((self.folder / name / f"{part}.pid").read_text().strip())
                 except FileNotFoundError:
