@@ -279,12 +279,23 @@ impl<'a> Reading<'a> {
     }
 
     fn channels(&self) -> Vec<(String, channel::Settings)> {
-        let mut channels = Vec::new();
+        let mut channels: Vec<(String, channel::Settings)> = Vec::new();
         for name in self.names("channels") {
             let keys = self.keys("channels", name);
             let kind = keys.required("type");
             match channel::Settings::read(&kind, &keys) {
-                Some(settings) => channels.push((name.to_owned(), settings)),
+                Some(settings) => {
+                    for (other, known) in &channels {
+                        if let Some(folder) =
+                            known.folders().iter().find(|it| settings.folders().contains(it))
+                        {
+                            let text =
+                                format!("channel {other} has the folder {} too", folder.display());
+                            keys.mistaken("dataDirs", text);
+                        }
+                    }
+                    channels.push((name.to_owned(), settings));
+                }
                 None if kind.is_empty() => {}
                 None => self.unknown(&keys, "channel", &kind, channel::TYPES),
             }

@@ -82,3 +82,15 @@ fn every_setting_is_known_with_what_it_comes_to() {
     let keep_alive = channel.iter().find(|setting| setting.key == "keep-alive").unwrap();
     assert_eq!((keep_alive.value.as_deref(), keep_alive.given), (Some("3"), false));
 }
+
+/// By default all have the same folders: in Flume the second one does not start.
+#[test]
+fn two_channels_never_share_a_folder() {
+    let text = WELL
+        .replace("channels = c1\na1.sinks", "channels = c1 c2\na1.sinks")
+        .replace("type = memory", "type = file")
+        + "a1.channels.c2.type = file\n";
+    let (_, found) = read(&text);
+    let said = "channels.c2.dataDirs: channel c1 has the folder ";
+    assert!(found.iter().any(|found| found.starts_with(said)), "{found:#?}");
+}

@@ -1,0 +1,61 @@
+//! The folders of a channel: ours alone, and never Flume's.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock, statvfs};
+
+use crate::channel::Failure;
+
+/// The folder of ours within one that a file names.
+const OURS: &str = "online-recall";
+
+/// Makes our folder in this one, if it is not there.
+pub(super) fn make(within: &Path) -> Result<PathBuf, Failure> {
+    let folder = within.join(OURS);
+    std::fs::create_dir_all(&folder)
+        .map_err(|source| Failure::io(format!("cannot make {}", folder.display()), source))?;
+    Ok(folder)
+}
+
+/// Takes a folder for this process alone, until the file is dropped.
+pub(super) fn lock(folder: &Path) -> Result<File, Failure> {
+    let path = folder.join("lock");
+    let failed = |source: io::Error| Failure::io(format!("cannot lock {}", path.display()), source);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(failed)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Failure::new(format!("another process works in {}", folder.display())))
+        }
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+/// Refuses a folder in which Flume's own channel has its log.
+pub(super) fn refuse_flumes(folder: &Path) -> Result<(), Failure> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("log-"));
+        let is_log = number.is_some_and(|number| {
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+        });
+        if is_log && entry.metadata().is_ok_and(|entry| entry.len() > 0) {
+            return Err(Failure::new(format!(
+                "{} is a log of Flume's own channel, and may hold events that were not delivered: let Flume deliver \
+                 them, and move its files away",
+                entry.path().display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// How many bytes the disk of a folder has left for us.
+pub(super) fn space(folder: &Path) -> io::Result<u64> {
+    let stat = statvfs(folder)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}

@@ -1,0 +1,397 @@
+//! The log itself: segments on the disk, one of which is written.
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use rustix::fs::{FallocateFlags, fallocate};
+
+use super::frame::{Encoded, HEADER, Header, decode};
+use crate::event::Event;
+
+/// What a segment begins with.
+const MAGIC: &[u8; 8] = b"ORLOG001";
+
+/// Where its first frame stands.
+const START: u64 = 32;
+
+/// A log of frames, numbered by their events.
+#[derive(Debug)]
+pub(super) struct Segments {
+    folder: PathBuf,
+    /// How many bytes a segment has, unless one transaction has more.
+    size: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The first number of every segment; the last one is written.
+    firsts: BTreeSet<u64>,
+    /// None before the first write: a segment is made when it is needed.
+    active: Option<Active>,
+    /// The number of the next event.
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Active {
+    file: Arc<File>,
+    offset: u64,
+    size: u64,
+}
+
+/// Bytes that were no whole frame where one should stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Damage {
+    /// The file, and the place in it.
+    pub file: PathBuf,
+    /// Where in the file.
+    pub offset: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// The numbers of the events that are lost with them; as far as is known.
+    pub lost: (u64, u64),
+    /// Where the bytes are kept.
+    pub kept: PathBuf,
+}
+
+fn name(first: u64) -> String {
+    format!("{first:020}.log")
+}
+
+fn head(first: u64) -> [u8; START as usize] {
+    let mut head = [0; START as usize];
+    head[..8].copy_from_slice(MAGIC);
+    head[8..16].copy_from_slice(&first.to_le_bytes());
+    head
+}
+
+impl Segments {
+    /// Opens the log in a folder, which is there; `least` is the lowest number that the next event may have.
+    /// What stands behind the last whole frame is cut off, and kept aside if there is anything.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn open(folder: &Path, size: u64, least: u64) -> io::Result<(Segments, Option<Damage>)> {
+        let mut firsts = BTreeSet::new();
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?.file_name();
+            let stem = entry.to_str().and_then(|entry| entry.strip_suffix(".log"));
+            if let Some(first) = stem.and_then(|stem| stem.parse().ok()) {
+                let file = File::open(folder.join(name(first)))?;
+                let mut start = [0; START as usize];
+                // One that was being made has no event yet.
+                if file.read_exact_at(&mut start, 0).is_ok() && start == head(first) {
+                    firsts.insert(first);
+                } else {
+                    std::fs::remove_file(folder.join(name(first)))?;
+                }
+            }
+        }
+        let mut state = State { firsts, active: None, next: least };
+        let mut damage = None;
+        if let Some(&last) = state.firsts.last() {
+            let path = folder.join(name(last));
+            let file = OpenOptions::new().read(true).write(true).open(&path)?;
+            let size = file.metadata()?.len();
+            let mut reading = Reading { file: Arc::new(file), first: last, offset: START };
+            state.next = last;
+            loop {
+                match reading.look(size)? {
+                    Some((header, events))
+                        if header.first == state.next && header.holds(&events) =>
+                    {
+                        reading.offset += (HEADER + header.length) as u64;
+                        state.next = header.end();
+                    }
+                    _ => {
+                        let Some(found) = reading.find_next(state.next, u64::MAX, size)? else {
+                            break;
+                        };
+                        let lost = (state.next, found.first);
+                        set_aside(folder, &reading, found.offset, lost)?;
+                        reading.offset = found.offset;
+                        state.next = found.first;
+                    }
+                }
+            }
+            damage = cut(folder, &reading, size, state.next)?;
+            let Reading { file, offset, .. } = reading;
+            // Numbers follow each other within a segment: where some are passed over, another one begins.
+            if state.next < least {
+                state.next = least;
+            } else {
+                state.active = Some(Active { file, offset, size });
+            }
+        }
+        Ok((Segments { folder: folder.to_owned(), size, state: Mutex::new(state) }, damage))
+    }
+
+    /// The number of the next event.
+    pub fn next(&self) -> u64 {
+        self.state().next
+    }
+
+    /// The lowest number that it has; none where it is empty.
+    pub fn first(&self) -> Option<u64> {
+        self.state().firsts.first().copied()
+    }
+
+    /// Writes a frame; `written` is called when it is, before the next. Returns the number behind its events.
+    ///
+    /// # Errors
+    ///
+    /// If it is not written: then nothing of it is.
+    pub fn append<T>(
+        &self,
+        mut frame: Encoded,
+        written: impl FnOnce() -> T,
+    ) -> io::Result<(u64, T)> {
+        let mut state = self.state();
+        let length = frame.len() as u64;
+        let fits = |active: &Active| active.offset + length <= active.size;
+        if !state.active.as_ref().is_some_and(fits) {
+            // What was written to the one before is durable before the next one is begun.
+            if let Some(active) = &state.active {
+                active.file.sync_data()?;
+            }
+            let (first, size) = (state.next, self.size.max(START + length));
+            // What a write that failed has left of it holds nothing.
+            let file = Arc::new(self.create(first, size)?);
+            state.firsts.insert(first);
+            state.active = Some(Active { file, offset: START, size });
+        }
+        let first = state.next;
+        let active = state.active.as_mut().expect("it was just made sure of");
+        active.file.write_all_at(frame.at(first), active.offset)?;
+        active.offset += length;
+        state.next += u64::from(frame.count);
+        Ok((state.next, written()))
+    }
+
+    /// Makes durable what was written.
+    ///
+    /// # Errors
+    ///
+    /// If the disk does not.
+    pub fn sync(&self) -> io::Result<()> {
+        let file = self.state().active.as_ref().map(|active| Arc::clone(&active.file));
+        file.map_or(Ok(()), |file| file.sync_data())
+    }
+
+    /// Removes the segments whose events all have numbers below this one.
+    ///
+    /// # Errors
+    ///
+    /// If one cannot be removed.
+    pub fn remove_below(&self, mark: u64) -> io::Result<()> {
+        loop {
+            let mut state = self.state();
+            let mut two = state.firsts.iter().copied();
+            let (Some(first), Some(second)) = (two.next(), two.next()) else { return Ok(()) };
+            if second > mark {
+                return Ok(());
+            }
+            state.firsts.remove(&first);
+            drop(state);
+            std::fs::remove_file(self.folder.join(name(first)))?;
+        }
+    }
+
+    /// Reads from this number on.
+    pub fn reader(self: &Arc<Self>, next: u64) -> Reader {
+        Reader { segments: Arc::clone(self), reading: None, next }
+    }
+
+    fn create(&self, first: u64, size: u64) -> io::Result<File> {
+        let path = self.folder.join(name(first));
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        // All room at once: a commit then finds it, and has no length to write down.
+        match fallocate(&file, FallocateFlags::empty(), 0, size) {
+            Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(size)?,
+            other => other?,
+        }
+        file.write_all_at(&head(first), 0)?;
+        file.sync_all()?;
+        File::open(&self.folder)?.sync_all()?;
+        Ok(file)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is whole before the lock is left.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in a segment.
+#[derive(Debug)]
+struct Reading {
+    file: Arc<File>,
+    first: u64,
+    offset: u64,
+}
+
+/// A whole frame behind damaged bytes.
+struct Found {
+    offset: u64,
+    first: u64,
+}
+
+impl Reading {
+    /// The frame that stands here, unchecked, if there may be one.
+    fn look(&self, size: u64) -> io::Result<Option<(Header, Bytes)>> {
+        let mut header = [0; HEADER];
+        if self.offset + HEADER as u64 > size {
+            return Ok(None);
+        }
+        self.file.read_exact_at(&mut header, self.offset)?;
+        let Some(header) = Header::read(&header) else { return Ok(None) };
+        let behind = self.offset + HEADER as u64;
+        if header.length as u64 > size - behind {
+            return Ok(None);
+        }
+        let mut events = vec![0; header.length];
+        self.file.read_exact_at(&mut events, behind)?;
+        Ok(Some((header, events.into())))
+    }
+
+    /// The next whole frame behind this place whose events have numbers from `next` to before `end`.
+    fn find_next(&self, next: u64, end: u64, size: u64) -> io::Result<Option<Found>> {
+        let mut rest = vec![0; usize::try_from(size - self.offset).unwrap_or(0)];
+        self.file.read_exact_at(&mut rest, self.offset)?;
+        for at in 1..rest.len().saturating_sub(HEADER) {
+            let Some(header) = Header::read(&rest[at..]) else { continue };
+            let events = rest[at + HEADER..].get(..header.length);
+            let is_in = header.first >= next && header.end() <= end;
+            if is_in && events.is_some_and(|events| header.holds(events)) {
+                let offset = self.offset + at as u64;
+                return Ok(Some(Found { offset, first: header.first }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Keeps the bytes from here to there in a file of their own.
+fn set_aside(folder: &Path, reading: &Reading, to: u64, lost: (u64, u64)) -> io::Result<Damage> {
+    let bytes = to - reading.offset;
+    let mut copy = vec![0; usize::try_from(bytes).unwrap_or(0)];
+    reading.file.read_exact_at(&mut copy, reading.offset)?;
+    let kept = folder.join(format!("damaged-{:020}-{}", reading.first, reading.offset));
+    std::fs::write(&kept, &copy)?;
+    File::open(&kept)?.sync_all()?;
+    let (file, offset) = (folder.join(name(reading.first)), reading.offset);
+    let damage = Damage { file, offset, bytes, lost, kept };
+    log::error!(
+        "damaged: path={} offset={} bytes={} events_lost={} kept={}",
+        damage.file.display(),
+        damage.offset,
+        damage.bytes,
+        lost.1 - lost.0,
+        damage.kept.display()
+    );
+    Ok(damage)
+}
+
+/// Cuts off what stands behind the last whole frame: of a transaction that was not written to its end, and
+/// was never acknowledged. It is kept aside all the same: a disk may have lied.
+fn cut(folder: &Path, reading: &Reading, size: u64, next: u64) -> io::Result<Option<Damage>> {
+    let mut rest = vec![0; usize::try_from(size - reading.offset).unwrap_or(0)];
+    reading.file.read_exact_at(&mut rest, reading.offset)?;
+    let Some(last) = rest.iter().rposition(|byte| *byte != 0) else { return Ok(None) };
+    let to = reading.offset + last as u64 + 1;
+    let damage = set_aside(folder, reading, to, (next, next))?;
+    reading.file.write_all_at(&vec![0; last + 1], reading.offset)?;
+    reading.file.sync_data()?;
+    Ok(Some(damage))
+}
+
+/// Reads frame after frame.
+#[derive(Debug)]
+pub(super) struct Reader {
+    segments: Arc<Segments>,
+    reading: Option<Reading>,
+    next: u64,
+}
+
+/// What a reader comes to next.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Events, of which this is the number of the first.
+    Events(u64, Vec<Event>),
+    /// Events that are gone.
+    Lost(Damage),
+}
+
+impl Reader {
+    /// The number of the next event.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Passes over what has numbers below this one.
+    pub fn pass(&mut self, next: u64) {
+        self.next = self.next.max(next);
+    }
+
+    /// The next frame of which all numbers are below `end`, up to which the log is whole.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be read.
+    pub fn read(&mut self, end: u64) -> io::Result<Option<Next>> {
+        while self.next < end {
+            let (first, behind) = {
+                let state = self.segments.state();
+                let first = state.firsts.range(..=self.next).next_back().copied();
+                (first, state.firsts.range(self.next + 1..).next().copied())
+            };
+            // Numbers are skipped only where they were taken before.
+            let Some(first) = first else {
+                self.next = behind.unwrap_or(end).min(end);
+                continue;
+            };
+            let reading = match &mut self.reading {
+                Some(reading) if reading.first == first => reading,
+                reading => {
+                    let file = Arc::new(File::open(self.segments.folder.join(name(first)))?);
+                    reading.insert(Reading { file, first, offset: START })
+                }
+            };
+            let size = reading.file.metadata()?.len();
+            let until = behind.unwrap_or(end);
+            if let Some((header, events)) = reading.look(size)?
+                && header.end() <= until
+                && header.holds(&events)
+            {
+                let step = (HEADER + header.length) as u64;
+                if header.end() <= self.next {
+                    reading.offset += step;
+                    continue;
+                }
+                if header.first <= self.next
+                    && let Some(events) = decode(events, header.count)
+                {
+                    reading.offset += step;
+                    self.next = header.end();
+                    return Ok(Some(Next::Events(header.first, events)));
+                }
+            }
+            let found = reading.find_next(self.next, until, size)?;
+            let (to, lost) =
+                found.as_ref().map_or((size, until), |found| (found.offset, found.first));
+            let damage = set_aside(&self.segments.folder, reading, to, (self.next, lost))?;
+            reading.offset = to;
+            self.next = lost;
+            return Ok(Some(Next::Lost(damage)));
+        }
+        Ok(None)
+    }
+}
