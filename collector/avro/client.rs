@@ -1,0 +1,287 @@
+//! The side of a connection that asks.
+//!
+//! A connection is made with its handshake: after that both sides are known to understand each other. Then any
+//! number of batches may be under way; the answers come in their order.
+
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use native_tls::TlsConnector;
+
+use super::call::{Answer, Call};
+use super::datum::{Datum, Malformed};
+use super::frame::{self, Allowance, Held, Next};
+use super::handshake::{Match, Request, Response};
+use super::stream::{self, Outside, Stream};
+use crate::event::Event;
+
+/// How long an answer may be: a status, or the protocol.
+const ANSWER_BYTES: usize = 1 << 20;
+
+/// How many bytes of bodies a call brings at most, unless one alone has more: peers refuse frames that are too
+/// long for them, those in Java such of more than a tenth of their memory.
+const CALL_BYTES: usize = 16 << 20;
+
+/// Where a peer is, and how it is spoken to.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How long a connection may take to come about, with its handshake.
+    pub connect: Duration,
+    /// How long an answer may take.
+    pub request: Duration,
+    /// How hard the connection is compressed, if it is.
+    pub level: Option<u32>,
+    /// TLS, if it is spoken.
+    pub tls: Option<TlsConnector>,
+}
+
+/// Why a peer has not answered as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its name is none.
+    #[error("cannot find the host {host}")]
+    Name {
+        /// The name.
+        host: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is no connection.
+    #[error("cannot connect to {peer}")]
+    Connect {
+        /// The peer.
+        peer: String,
+        /// Why.
+        source: stream::Error,
+    },
+    /// A batch cannot be sent.
+    #[error("cannot send to {peer}")]
+    Send {
+        /// The peer.
+        peer: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// An answer cannot be read.
+    #[error("cannot read what {peer} answers")]
+    Read {
+        /// The peer.
+        peer: String,
+        /// Why.
+        source: frame::Error,
+    },
+    /// No answer comes in time.
+    #[error("{peer} has not answered in {} ms", patience.as_millis())]
+    Silent {
+        /// The peer.
+        peer: String,
+        /// How long was waited.
+        patience: Duration,
+    },
+    /// The peer has closed the connection.
+    #[error("{peer} has closed the connection")]
+    Closed {
+        /// The peer.
+        peer: String,
+    },
+    /// The peer speaks something else.
+    #[error("{peer} does not speak Flume's protocol")]
+    Malformed {
+        /// The peer.
+        peer: String,
+        /// What is wrong with it.
+        source: Malformed,
+    },
+    /// The peer does not know Flume's protocol.
+    #[error("{peer} does not know Flume's protocol")]
+    Stranger {
+        /// The peer.
+        peer: String,
+    },
+    /// The peer answers what it was not asked.
+    #[error("{peer} answers the call {answered} in place of {asked}")]
+    Serial {
+        /// The peer.
+        peer: String,
+        /// What it answers.
+        answered: i32,
+        /// What should be answered next.
+        asked: i32,
+    },
+}
+
+/// A connection to a peer.
+#[derive(Debug)]
+pub struct Client {
+    peer: Peer,
+    stream: Stream,
+    /// The number of the next call, and of the next answer.
+    next: i32,
+    answer: i32,
+    frame: Vec<u8>,
+    allowance: Allowance,
+}
+
+impl Peer {
+    /// As it is called in errors and logs.
+    pub fn name(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// Connects, and makes the handshake. Where there are both TLS and compression, the order of the two that
+    /// the peer has is found out, and kept in `outside`.
+    ///
+    /// # Errors
+    ///
+    /// If the peer cannot be reached, or does not speak Flume's protocol.
+    pub fn connect(&self, outside: &mut Outside) -> Result<Client, Error> {
+        let first = self.connect_so(*outside);
+        let has_both = self.tls.is_some() && self.level.is_some();
+        // A peer that was reached, and then was not understood or did not understand.
+        let is_doubtful = |error: &Error| match error {
+            Error::Connect { source: stream::Error::Connection(error), .. } => {
+                error.kind() != io::ErrorKind::ConnectionRefused
+            }
+            Error::Name { .. } => false,
+            _ => true,
+        };
+        if first.as_ref().err().is_none_or(|error| !has_both || !is_doubtful(error)) {
+            return first;
+        }
+        match self.connect_so(outside.other()) {
+            Ok(client) => {
+                *outside = outside.other();
+                Ok(client)
+            }
+            Err(_) => first,
+        }
+    }
+
+    fn connect_so(&self, outside: Outside) -> Result<Client, Error> {
+        let deadline = Instant::now() + self.connect;
+        let failed = |source| Error::Connect { peer: self.name(), source };
+        let socket = self.reach()?;
+        let set = || -> io::Result<()> {
+            socket.set_nodelay(true)?;
+            socket.set_read_timeout(Some(self.connect))?;
+            socket.set_write_timeout(Some(self.request))
+        };
+        set().map_err(|error| failed(error.into()))?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let tls = self.tls.as_ref().map(|tls| (tls, self.host.as_str()));
+        let stream = Stream::connected(socket, tls, self.level, outside, left).map_err(failed)?;
+        let mut client = Client {
+            peer: self.clone(),
+            stream,
+            next: 0,
+            answer: 0,
+            frame: Vec::new(),
+            allowance: Allowance::new(ANSWER_BYTES),
+        };
+        client.meet()?;
+        let set = client.stream.socket().set_read_timeout(Some(self.request));
+        set.map_err(|error| failed(error.into()))?;
+        Ok(client)
+    }
+
+    /// A connection to the first of its addresses that answers.
+    fn reach(&self) -> Result<TcpStream, Error> {
+        let name = |source| Error::Name { host: self.host.clone(), source };
+        let addresses = (self.host.as_str(), self.port).to_socket_addrs().map_err(name)?;
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for address in addresses {
+            match TcpStream::connect_timeout(&address, self.connect) {
+                Ok(socket) => return Ok(socket),
+                Err(error) => last = error,
+            }
+        }
+        Err(Error::Connect { peer: self.name(), source: last.into() })
+    }
+}
+
+impl Client {
+    fn meet(&mut self) -> Result<(), Error> {
+        frame::begin(&mut self.frame);
+        Request::of_ours().put(&mut self.frame);
+        Call::put_ping(&mut self.frame);
+        self.send_frame()?;
+        let (mut datum, _held) = self.next_answer(self.peer.connect)?;
+        let response = Response::read(&mut datum).map_err(|source| self.malformed(source))?;
+        if response.matched == Match::None {
+            return Err(Error::Stranger { peer: self.peer.name() });
+        }
+        Ok(())
+    }
+
+    /// Sends a batch; returns how many answers [`Client::receive`] will bring to it, after those to the batches
+    /// before: more than one where it is too large for one call.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be sent: the connection cannot be used any more.
+    pub fn send(&mut self, mut events: &[Event]) -> Result<usize, Error> {
+        let mut calls = 0;
+        while !events.is_empty() {
+            let (part, rest) = events.split_at(first_part(events));
+            frame::begin(&mut self.frame);
+            Call::put_append_batch(&mut self.frame, part);
+            self.send_frame()?;
+            (events, calls) = (rest, calls + 1);
+        }
+        Ok(calls)
+    }
+
+    /// Waits for the answer to the first batch that has none yet.
+    ///
+    /// # Errors
+    ///
+    /// If it does not come: what has become of the batch is not known, and the connection cannot be used any
+    /// more.
+    pub fn receive(&mut self) -> Result<Answer, Error> {
+        let (mut datum, _held) = self.next_answer(self.peer.request)?;
+        Answer::read(&mut datum).map_err(|source| self.malformed(source))
+    }
+
+    fn send_frame(&mut self) -> Result<(), Error> {
+        let sent = frame::send(&mut self.stream, &mut self.frame, self.next);
+        sent.map_err(|source| Error::Send { peer: self.peer.name(), source })?;
+        self.next = self.next.wrapping_add(1);
+        Ok(())
+    }
+
+    fn next_answer(&mut self, patience: Duration) -> Result<(Datum, Held), Error> {
+        let peer = || self.peer.name();
+        let mut held = self.allowance.hold();
+        let next = frame::read(&mut self.stream, &mut held, patience);
+        match next.map_err(|source| Error::Read { peer: peer(), source })? {
+            Next::Silence => Err(Error::Silent { peer: peer(), patience }),
+            Next::End => Err(Error::Closed { peer: peer() }),
+            Next::Frame(frame) if frame.serial != self.answer => {
+                Err(Error::Serial { peer: peer(), answered: frame.serial, asked: self.answer })
+            }
+            Next::Frame(frame) => {
+                self.answer = self.answer.wrapping_add(1);
+                Ok((Datum::new(frame.payload), held))
+            }
+        }
+    }
+
+    fn malformed(&self, source: Malformed) -> Error {
+        Error::Malformed { peer: self.peer.name(), source }
+    }
+}
+
+/// How many of these events go into one call.
+fn first_part(events: &[Event]) -> usize {
+    let mut bytes = 0;
+    let fits = |event: &&Event| {
+        bytes += event.body.len();
+        bytes <= CALL_BYTES
+    };
+    events.iter().take_while(fits).count().max(1)
+}
