@@ -213,7 +213,13 @@ impl Trusted {
         // Flume never looks at the name. Where anybody's certificate would do, that would be no check at all.
         let checks_name = keys.flag("verifyHostname", store.is_none() && !trusts_all);
         let versions = Versions::read(keys);
-        Some(Trusted { store: store.map(PathBuf::from), password, trusts_all, checks_name, versions })
+        Some(Trusted {
+            store: store.map(PathBuf::from),
+            password,
+            trusts_all,
+            checks_name,
+            versions,
+        })
     }
 
     /// Whom a client trusts that has this store, or the system's authorities without one.
@@ -272,8 +278,8 @@ fn judge(keys: &Keys<'_>, key: &str, path: &str) {
 
 /// The bytes of a store that is not in Java's own format.
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let bytes = std::fs::read(path)
-        .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let bytes =
+        std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     if bytes.starts_with(&[0xfe, 0xed, 0xfe, 0xed]) || bytes.starts_with(&[0xce; 4]) {
         return Err(Error::Jks { path: path.display().to_string() });
     }

@@ -115,6 +115,17 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the peer does nothing, as far as can be seen, while the connection stands.
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Error::Silent { .. } => true,
+            Error::Send { source, .. } => frame::is_silence(source),
+            _ => false,
+        }
+    }
+}
+
 /// A connection to a peer.
 #[derive(Debug)]
 pub struct Client {

@@ -48,8 +48,8 @@ impl<S: Read> Read for Deflated<S> {
                 let (taken, made) = (self.inflate.total_in(), self.inflate.total_out());
                 let input = &self.input[self.used..];
                 let status = self.inflate.decompress(input, to, FlushDecompress::None);
-                let status = status
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                let status =
+                    status.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
                 self.used += (self.inflate.total_in() - taken) as usize;
                 let made = (self.inflate.total_out() - made) as usize;
                 self.has_more = made == to.len();

@@ -55,7 +55,7 @@ impl Allowance {
     /// So many bytes for one frame, and four times that, with what its events take beside their bytes, for all
     /// of them.
     pub fn new(frame: usize) -> Allowance {
-        Allowance { used: Arc::default(), most: frame.saturating_mul(4), frame }
+        Allowance { used: Arc::default(), most: frame.saturating_mul(4).max(GRANT), frame }
     }
 
     /// A part of it, for one frame; nothing yet.

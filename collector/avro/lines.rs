@@ -123,7 +123,14 @@ impl<'a> Lines<'a> {
     pub fn to(peer: &'a Peer, batch: usize, headers: Headers) -> Result<Lines<'a>, Error> {
         let client = peer.connect(&mut Outside::default());
         let client = client.map_err(|source| Error::Peer { sent: 0, source })?;
-        Ok(Lines { client, peer, batch: batch.max(1), headers, in_flight: VecDeque::new(), sent: 0 })
+        Ok(Lines {
+            client,
+            peer,
+            batch: batch.max(1),
+            headers,
+            in_flight: VecDeque::new(),
+            sent: 0,
+        })
     }
 
     /// How many lines the peer has taken.

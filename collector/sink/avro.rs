@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::tap::Taken;
 use super::{Failure, Tap, Turn};
 use crate::avro::call::{Answer, Status};
-use crate::avro::client::{self, Client, Peer};
+use crate::avro::client::{Client, Peer};
 use crate::avro::stream::Outside;
 use crate::counters::Sink as Count;
 use crate::keys::Keys;
@@ -20,6 +20,9 @@ use crate::tls::Trusted;
 /// The time-outs that count unless the keys say otherwise, and the shortest that Flume obeys.
 const TIMEOUT: u64 = 20_000;
 const SHORTEST: u64 = 1000;
+
+/// How many answers come to a batch that was not sent, or not all of it: it never has them all.
+const NEVER: usize = usize::MAX;
 
 /// Sends batches to a peer.
 #[derive(Debug)]
@@ -63,7 +66,8 @@ impl Avro {
             keys.choice("compression-type", "none", &[("none", false), ("deflate", true)]);
         let level = keys.number("compression-level", 6, "0 to 9", |level| level <= 9);
         keys.ignore("maxIoWorkers", "a sink works on one thread, as in Flume since 1.10");
-        let seconds = keys.number("reset-connection-interval", 0, "a whole number from 0", |_| true);
+        let seconds =
+            keys.number("reset-connection-interval", 0, "a whole number from 0", |_| true);
         let peer = Peer {
             host,
             port,
@@ -77,7 +81,8 @@ impl Avro {
             peer,
             tls: Trusted::read(keys),
             kept: (seconds > 0).then(|| Duration::from_secs(seconds)),
-            most_in_flight: keys.number("batchesInFlight", 4, "1 to 64", |many| (1..=64).contains(&many)),
+            most_in_flight: keys
+                .number("batchesInFlight", 4, "1 to 64", |many| (1..=64).contains(&many)),
             outside: Outside::default(),
             connection: None,
         }
@@ -105,11 +110,22 @@ fn timeout(keys: &Keys<'_>, key: &str) -> Duration {
 }
 
 impl Connection {
-    fn send(&mut self, taken: Taken) -> Result<(), client::Error> {
-        let sent = self.client.send(taken.events());
-        // Even what was not sent goes back in its order.
-        self.in_flight.push_back((taken, *sent.as_ref().unwrap_or(&0)));
-        sent.map(|_| ())
+    /// Sends a batch. Where the connection has failed, the answers that came before are read all the same: their
+    /// batches are not sent twice.
+    fn send(&mut self, taken: Taken, peer: &Peer, tap: &Tap) -> Result<(), Failure> {
+        match self.client.send(taken.events()) {
+            Ok(answers) => {
+                self.in_flight.push_back((taken, answers));
+                Ok(())
+            }
+            Err(error) => {
+                self.in_flight.push_back((taken, NEVER));
+                if !error.is_silence() {
+                    while let Ok(None) = self.settle(peer, tap) {}
+                }
+                Err(error.into())
+            }
+        }
     }
 
     /// Waits until the first batch has its answers, and forgets it. Once one is refused, those behind it are
@@ -191,7 +207,7 @@ impl super::Sink for Avro {
                 _ => tap.take_within(self.batch, Duration::ZERO)?,
             };
             if !taken.events().is_empty() {
-                connection.send(taken).inspect_err(|_| {
+                connection.send(taken, &self.peer, tap).inspect_err(|_| {
                     tap.counters().add(Count::EventWriteFail, 1);
                     self.lose(tap);
                 })?;

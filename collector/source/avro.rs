@@ -95,7 +95,10 @@ impl Avro {
     pub fn read(keys: &Keys<'_>) -> Avro {
         let bind = keys.required("bind");
         let port = keys.port("port");
-        keys.ignore("threads", "every connection has a thread of its own (maxConnections bounds them)");
+        keys.ignore(
+            "threads",
+            "every connection has a thread of its own (maxConnections bounds them)",
+        );
         let is_deflated =
             keys.choice("compression-type", "none", &[("none", false), ("deflate", true)]);
         Avro {
@@ -123,8 +126,10 @@ impl super::Source for Avro {
     fn run(&mut self, inlet: &Inlet, stop: &Stop) -> Result<(), Failure> {
         let tls = self.tls.as_ref().map(Shown::acceptor).transpose().map_err(Error::from)?;
         let listening = TcpListener::bind((self.bind.as_str(), self.port));
-        let listener = listening.map_err(|source| {
-            Error::Bind { bind: self.bind.clone(), port: self.port, source }
+        let listener = listening.map_err(|source| Error::Bind {
+            bind: self.bind.clone(),
+            port: self.port,
+            source,
         })?;
         log::info!("source {} listens: address={}:{}", inlet.name(), self.bind, self.port);
         let served = Served {
@@ -186,7 +191,10 @@ impl Served<'_> {
 
     fn end(&self, socket: &TcpStream, how: Shutdown) {
         if let Err(error) = socket.shutdown(how) {
-            log::debug!("source {}: a connection is gone already: error={error}", self.inlet.name());
+            log::debug!(
+                "source {}: a connection is gone already: error={error}",
+                self.inlet.name()
+            );
         }
     }
 
@@ -283,7 +291,9 @@ impl Served<'_> {
             Call::Ping => return Answer::Status(Status::Ok),
             Call::Unknown(name) => {
                 counters.add(Count::GenericProcessingFail, 1);
-                return Answer::Error(format!("there is no call {name}: append and appendBatch are"));
+                return Answer::Error(format!(
+                    "there is no call {name}: append and appendBatch are"
+                ));
             }
         };
         counters.add(received, 1);

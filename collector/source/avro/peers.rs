@@ -43,7 +43,9 @@ impl Rules {
         for rule in text.split(',') {
             let parts: Vec<_> = rule.trim().splitn(3, ':').map(str::trim).collect();
             let rule = match parts[..] {
-                [verb @ ("allow" | "deny"), kind @ ("ip" | "name"), pattern] if !pattern.is_empty() => {
+                [verb @ ("allow" | "deny"), kind @ ("ip" | "name"), pattern]
+                    if !pattern.is_empty() =>
+                {
                     (verb == "allow", kind, pattern)
                 }
                 _ => {
@@ -112,11 +114,8 @@ mod tests {
 
     fn rules(text: &str) -> (Rules, Vec<String>) {
         let findings = Findings::default();
-        let properties = [("ipFilter", "true"), ("ipFilterRules", text)].map(|(key, value)| Property {
-            key: key.to_owned(),
-            value: value.to_owned(),
-            line: 1,
-        });
+        let properties = [("ipFilter", "true"), ("ipFilterRules", text)]
+            .map(|(key, value)| Property { key: key.to_owned(), value: value.to_owned(), line: 1 });
         let given = properties.iter().map(|property| (property.key.clone(), property));
         let rules = Rules::read(&Keys::new("a1", "sources.r1", given, &findings));
         (rules, findings.into_sorted().iter().map(Finding::to_string).collect())
@@ -124,7 +123,8 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_fits_counts() {
-        let (rules, found) = rules("allow:ip:127.0.0.?, deny:ip:127.*,allow:name:localhost,deny:ip:*");
+        let (rules, found) =
+            rules("allow:ip:127.0.0.?, deny:ip:127.*,allow:name:localhost,deny:ip:*");
         assert!(found.is_empty(), "{found:?}");
         for (peer, allowed) in [
             ("127.0.0.1", true),
