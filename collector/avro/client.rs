@@ -1,17 +1,19 @@
 //! The side of a connection that asks.
 //!
 //! A connection is made with its handshake: after that both sides are known to understand each other. Then any
-//! number of batches may be under way; the answers come in their order.
+//! number of batches may be under way. Their answers come in any order: an agent of Flume works on the calls of
+//! one connection with several threads, and then even what they bring is taken in another order.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use native_tls::TlsConnector;
 
-use super::call::{Answer, Call};
+use super::call::{Answer, Call, Status};
 use super::datum::{Datum, Malformed};
-use super::frame::{self, Allowance, Held, Next};
+use super::frame::{self, Allowance, Frame, Next};
 use super::handshake::{Match, Request, Response};
 use super::stream::{self, Outside, Stream};
 use crate::event::Event;
@@ -104,14 +106,12 @@ pub enum Error {
         peer: String,
     },
     /// The peer answers what it was not asked.
-    #[error("{peer} answers the call {answered} in place of {asked}")]
+    #[error("{peer} answers the call {serial}, which was not made")]
     Serial {
         /// The peer.
         peer: String,
         /// What it answers.
-        answered: i32,
-        /// What should be answered next.
-        asked: i32,
+        serial: i32,
     },
 }
 
@@ -126,14 +126,30 @@ impl Error {
     }
 }
 
+/// The calls by which a batch was sent: more than one where it is too large for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calls {
+    first: i32,
+    many: i32,
+}
+
+impl Calls {
+    fn serials(self) -> impl Iterator<Item = i32> {
+        (0..self.many).map(move |nth| self.first.wrapping_add(nth))
+    }
+}
+
 /// A connection to a peer.
 #[derive(Debug)]
 pub struct Client {
     peer: Peer,
     stream: Stream,
-    /// The number of the next call, and of the next answer.
+    /// The number of the next call.
     next: i32,
-    answer: i32,
+    /// The calls that were made, with the answers that nobody has asked for yet.
+    calls: BTreeMap<i32, Option<Answer>>,
+    /// Whether the peer works on calls, and answers them, in their order.
+    in_order: bool,
     frame: Vec<u8>,
     allowance: Allowance,
 }
@@ -190,7 +206,8 @@ impl Peer {
             peer: self.clone(),
             stream,
             next: 0,
-            answer: 0,
+            calls: BTreeMap::new(),
+            in_order: false,
             frame: Vec::new(),
             allowance: Allowance::new(ANSWER_BYTES),
         };
@@ -221,64 +238,94 @@ impl Client {
         Request::of_ours().put(&mut self.frame);
         Call::put_ping(&mut self.frame);
         self.send_frame()?;
-        let (mut datum, _held) = self.next_answer(self.peer.connect)?;
-        let response = Response::read(&mut datum).map_err(|source| self.malformed(source))?;
+        let frame = self.next_frame(self.peer.connect)?;
+        let response = Response::read(&mut Datum::new(frame.payload));
+        let response = response.map_err(|source| self.malformed(source))?;
         if response.matched == Match::None {
             return Err(Error::Stranger { peer: self.peer.name() });
         }
+        self.in_order = response.in_order;
         Ok(())
     }
 
-    /// Sends a batch; returns how many answers [`Client::receive`] will bring to it, after those to the batches
-    /// before: more than one where it is too large for one call.
+    /// Whether the peer works on calls, and answers them, in their order.
+    pub fn in_order(&self) -> bool {
+        self.in_order
+    }
+
+    /// Sends a batch, which [`Client::receive`] brings the answer to.
     ///
     /// # Errors
     ///
-    /// If it cannot be sent: the connection cannot be used any more.
-    pub fn send(&mut self, mut events: &[Event]) -> Result<usize, Error> {
-        let mut calls = 0;
+    /// If it cannot be sent: the connection cannot be used any more, but answers to what was sent before may
+    /// still be there.
+    pub fn send(&mut self, mut events: &[Event]) -> Result<Calls, Error> {
+        let mut calls = Calls { first: self.next, many: 0 };
         while !events.is_empty() {
             let (part, rest) = events.split_at(first_part(events));
             frame::begin(&mut self.frame);
             Call::put_append_batch(&mut self.frame, part);
-            self.send_frame()?;
-            (events, calls) = (rest, calls + 1);
+            let serial = self.send_frame()?;
+            self.calls.insert(serial, None);
+            (events, calls.many) = (rest, calls.many + 1);
         }
         Ok(calls)
     }
 
-    /// Waits for the answer to the first batch that has none yet.
+    /// Waits for the answer to a batch: that its calls were all made, or what has become of one that was not.
     ///
     /// # Errors
     ///
     /// If it does not come: what has become of the batch is not known, and the connection cannot be used any
     /// more.
-    pub fn receive(&mut self) -> Result<Answer, Error> {
-        let (mut datum, _held) = self.next_answer(self.peer.request)?;
-        Answer::read(&mut datum).map_err(|source| self.malformed(source))
+    pub fn receive(&mut self, calls: Calls) -> Result<Answer, Error> {
+        loop {
+            if let Some(answer) = self.received(calls) {
+                return Ok(answer);
+            }
+            let frame = self.next_frame(self.peer.request)?;
+            let answer = Answer::read(&mut Datum::new(frame.payload));
+            let answer = answer.map_err(|source| self.malformed(source))?;
+            match self.calls.get_mut(&frame.serial) {
+                Some(none @ None) => *none = Some(answer),
+                _ => {
+                    return Err(Error::Serial { peer: self.peer.name(), serial: frame.serial });
+                }
+            }
+        }
     }
 
-    fn send_frame(&mut self) -> Result<(), Error> {
-        let sent = frame::send(&mut self.stream, &mut self.frame, self.next);
+    /// The answer to a batch, if it is there already.
+    pub fn received(&mut self, calls: Calls) -> Option<Answer> {
+        let is_there = |serial: i32| matches!(self.calls.get(&serial), Some(Some(_)));
+        if !calls.serials().all(is_there) {
+            return None;
+        }
+        let mut all = Answer::Status(Status::Ok);
+        for answer in calls.serials().filter_map(|serial| self.calls.remove(&serial)?) {
+            if all == Answer::Status(Status::Ok) {
+                all = answer;
+            }
+        }
+        Some(all)
+    }
+
+    /// Sends a frame that was begun; returns its number.
+    fn send_frame(&mut self) -> Result<i32, Error> {
+        let serial = self.next;
+        let sent = frame::send(&mut self.stream, &mut self.frame, serial);
         sent.map_err(|source| Error::Send { peer: self.peer.name(), source })?;
-        self.next = self.next.wrapping_add(1);
-        Ok(())
+        self.next = serial.wrapping_add(1);
+        Ok(serial)
     }
 
-    fn next_answer(&mut self, patience: Duration) -> Result<(Datum, Held), Error> {
+    fn next_frame(&mut self, patience: Duration) -> Result<Frame, Error> {
         let peer = || self.peer.name();
-        let mut held = self.allowance.hold();
-        let next = frame::read(&mut self.stream, &mut held, patience);
+        let next = frame::read(&mut self.stream, &mut self.allowance.hold(), patience);
         match next.map_err(|source| Error::Read { peer: peer(), source })? {
             Next::Silence => Err(Error::Silent { peer: peer(), patience }),
             Next::End => Err(Error::Closed { peer: peer() }),
-            Next::Frame(frame) if frame.serial != self.answer => {
-                Err(Error::Serial { peer: peer(), answered: frame.serial, asked: self.answer })
-            }
-            Next::Frame(frame) => {
-                self.answer = self.answer.wrapping_add(1);
-                Ok((Datum::new(frame.payload), held))
-            }
+            Next::Frame(frame) => Ok(frame),
         }
     }
 

@@ -9,6 +9,11 @@
 //! | `CLIENT` | yes | no: its text comes along |
 //! | `NONE` | no: nothing is done, and the asker has to come again with the text | |
 
+//!
+//! Beside that, ours asks whether calls are answered in their order, by a name in the handshake's meta that
+//! Flume passes over; ours says that they are. Flume's agents work on the calls of one connection with
+//! several threads.
+
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -22,6 +27,9 @@ use super::{HASH, Hash, PROTOCOL};
 /// more than these are no versions any more.
 const REMEMBERED: usize = 64;
 
+/// What ours asks for, and says.
+const IN_ORDER: &[u8] = b"online-recall.in-order";
+
 /// What the one that asks says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -31,6 +39,8 @@ pub struct Request {
     pub text: Option<Bytes>,
     /// What it takes the other's to be.
     pub server: Hash,
+    /// Whether it asks for calls to be answered in their order.
+    pub in_order: bool,
 }
 
 /// How well both fit.
@@ -53,12 +63,15 @@ pub struct Response {
     pub text: Option<Bytes>,
     /// How it is called.
     pub hash: Option<Hash>,
+    /// Whether calls are known to be answered in their order.
+    pub in_order: bool,
 }
 
 impl Request {
     /// That of our own clients: the protocol in full, so that one answer is enough.
     pub fn of_ours() -> Request {
-        Request { client: HASH, text: Some(Bytes::from_static(PROTOCOL.as_bytes())), server: HASH }
+        let text = Some(Bytes::from_static(PROTOCOL.as_bytes()));
+        Request { client: HASH, text, server: HASH, in_order: true }
     }
 
     /// Reads it.
@@ -70,8 +83,8 @@ impl Request {
         let client = datum.hash()?;
         let text = optional(datum, Datum::shared)?;
         let server = datum.hash()?;
-        optional(datum, Datum::skip_map)?;
-        Ok(Request { client, text, server })
+        let in_order = read_meta(datum)?;
+        Ok(Request { client, text, server, in_order })
     }
 
     /// Writes it.
@@ -79,7 +92,7 @@ impl Request {
         to.extend_from_slice(&self.client);
         put_optional(to, self.text.as_ref(), |to, text| put_bytes(to, text));
         to.extend_from_slice(&self.server);
-        put_long(to, 0);
+        put_meta(to, self.in_order);
     }
 }
 
@@ -93,8 +106,8 @@ impl Response {
         let matched = [Match::Both, Match::Client, Match::None][datum.choice("match", 3)?];
         let text = optional(datum, Datum::shared)?;
         let hash = optional(datum, Datum::hash)?;
-        optional(datum, Datum::skip_map)?;
-        Ok(Response { matched, text, hash })
+        let in_order = read_meta(datum)?;
+        Ok(Response { matched, text, hash, in_order })
     }
 
     /// Writes it.
@@ -102,7 +115,7 @@ impl Response {
         put_long(to, self.matched as i64);
         put_optional(to, self.text.as_ref(), |to, text| put_bytes(to, text));
         put_optional(to, self.hash.as_ref(), |to, hash| to.extend_from_slice(hash));
-        put_long(to, 0);
+        put_meta(to, self.in_order);
     }
 }
 
@@ -118,6 +131,33 @@ fn put_optional<T>(to: &mut Vec<u8>, value: Option<&T>, put: impl FnOnce(&mut Ve
     if let Some(value) = value {
         put(to, value);
     }
+}
+
+/// Whether the meta, if there is any, has our name in it.
+fn read_meta(datum: &mut Datum) -> Result<bool, Malformed> {
+    let read = |datum: &mut Datum| {
+        let mut in_order = false;
+        loop {
+            let many = datum.block(2)?;
+            if many == 0 {
+                return Ok(in_order);
+            }
+            for _ in 0..many {
+                in_order |= datum.text()? == IN_ORDER;
+                datum.text()?;
+            }
+        }
+    };
+    Ok(optional(datum, read)?.unwrap_or(false))
+}
+
+fn put_meta(to: &mut Vec<u8>, in_order: bool) {
+    put_optional(to, in_order.then_some(&()), |to, ()| {
+        put_long(to, 1);
+        put_bytes(to, IN_ORDER);
+        put_bytes(to, b"");
+        put_long(to, 0);
+    });
 }
 
 /// The protocols that are known to be Flume's.
@@ -151,6 +191,7 @@ impl Known {
             matched,
             text: is_told.then(|| Bytes::from_static(PROTOCOL.as_bytes())),
             hash: is_told.then_some(HASH),
+            in_order: request.in_order,
         })
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::call::{Answer, Status};
-use super::client::{self, Client, Peer};
+use super::client::{self, Calls, Client, Peer};
 use super::stream::Outside;
 use crate::event::{Event, Headers};
 use crate::stop::Stop;
@@ -20,7 +20,7 @@ const BLOCK: usize = 256 << 10;
 /// How long a line may be.
 const MOST_LINE: usize = 32 << 20;
 
-/// How many batches are under way at most.
+/// How many batches are under way at most, to a peer that works on them in their order.
 const MOST_IN_FLIGHT: usize = 4;
 
 /// How long is waited before a batch that was refused is sent again.
@@ -89,8 +89,8 @@ pub struct Lines<'a> {
     peer: &'a Peer,
     batch: usize,
     headers: Headers,
-    /// What was sent, with how many answers it has to get.
-    in_flight: VecDeque<(Vec<Event>, usize)>,
+    /// What was sent and has no answer yet.
+    in_flight: VecDeque<(Vec<Event>, Calls)>,
     sent: u64,
 }
 
@@ -222,24 +222,26 @@ impl<'a> Lines<'a> {
     }
 
     fn send_batch(&mut self, batch: Vec<Event>) -> Result<(), Error> {
-        while self.in_flight.len() >= MOST_IN_FLIGHT {
+        // Where answers come in another order, lines would be taken in another order, too.
+        let most = if self.client.in_order() { MOST_IN_FLIGHT } else { 1 };
+        while self.in_flight.len() >= most {
             self.settle()?;
         }
         let sent = self.client.send(&batch);
-        let answers = sent.map_err(|source| Error::Peer { sent: self.sent, source })?;
-        self.in_flight.push_back((batch, answers));
+        let calls = sent.map_err(|source| Error::Peer { sent: self.sent, source })?;
+        self.in_flight.push_back((batch, calls));
         Ok(())
     }
 
     /// Waits until the first batch was taken. One that is refused is sent again for as long as an answer may
     /// take.
     fn settle(&mut self) -> Result<(), Error> {
-        let Some((batch, answers)) = self.in_flight.pop_front() else { return Ok(()) };
-        let Some(mut text) = self.refused(&batch, answers)? else { return Ok(()) };
+        let Some((batch, calls)) = self.in_flight.pop_front() else { return Ok(()) };
+        let Some(mut text) = self.refused(&batch, calls)? else { return Ok(()) };
         let mut refused = VecDeque::from([batch]);
         // Those behind it may have been taken.
-        while let Some((batch, answers)) = self.in_flight.pop_front() {
-            if self.refused(&batch, answers)?.is_some() {
+        while let Some((batch, calls)) = self.in_flight.pop_front() {
+            if self.refused(&batch, calls)?.is_some() {
                 refused.push_back(batch);
             }
         }
@@ -250,8 +252,8 @@ impl<'a> Lines<'a> {
             }
             Stop::default().wait(AGAIN);
             let sent = self.client.send(&batch);
-            let answers = sent.map_err(|source| Error::Peer { sent: self.sent, source })?;
-            match self.refused(&batch, answers)? {
+            let calls = sent.map_err(|source| Error::Peer { sent: self.sent, source })?;
+            match self.refused(&batch, calls)? {
                 None => since = Instant::now(),
                 Some(again) => {
                     text = again;
@@ -263,22 +265,18 @@ impl<'a> Lines<'a> {
     }
 
     /// Waits for the answers to a batch, and says why it was refused, if it was.
-    fn refused(&mut self, batch: &[Event], answers: usize) -> Result<Option<String>, Error> {
-        let mut refused = None;
-        for _ in 0..answers {
-            let answer = self.client.receive();
-            match answer.map_err(|source| Error::Peer { sent: self.sent, source })? {
-                Answer::Status(Status::Ok) => {}
-                Answer::Status(_) => {
-                    refused = Some("its channel is full, or takes smaller batches only".to_owned());
-                }
-                Answer::Error(text) => refused = Some(text),
+    fn refused(&mut self, batch: &[Event], calls: Calls) -> Result<Option<String>, Error> {
+        let answer = self.client.receive(calls);
+        Ok(match answer.map_err(|source| Error::Peer { sent: self.sent, source })? {
+            Answer::Status(Status::Ok) => {
+                self.sent += batch.len() as u64;
+                None
             }
-        }
-        if refused.is_none() {
-            self.sent += batch.len() as u64;
-        }
-        Ok(refused)
+            Answer::Status(_) => {
+                Some("its channel is full, or takes smaller batches only".to_owned())
+            }
+            Answer::Error(text) => Some(text),
+        })
     }
 }
 

@@ -145,7 +145,7 @@ fn an_answer_is_a_status_or_an_error() {
 
 /// What Flume's clients say first, and then, where that was not enough.
 fn requests(client: u8) -> [Request; 2] {
-    let first = Request { client: [client; 16], text: None, server: [client; 16] };
+    let first = Request { client: [client; 16], text: None, server: [client; 16], in_order: false };
     let text = PROTOCOL.replace(
         r#""values":"string""#,
         r#""values":{"type":"string","avro.java.string":"String"}"#,
@@ -166,7 +166,7 @@ fn a_handshake_ends_in_both_client_or_none() {
     assert_eq!((none.matched, none.hash), (Match::None, Some(HASH)));
     assert_eq!(none.text.as_deref(), Some(PROTOCOL.as_bytes()));
     let both = answer(&again);
-    assert_eq!(both, Response { matched: Match::Both, text: None, hash: None });
+    assert_eq!(both, Response { matched: Match::Both, text: None, hash: None, in_order: false });
     // From now on it is known by its name.
     assert_eq!(answer(&first).matched, Match::Client);
 }
@@ -188,7 +188,7 @@ fn a_protocol_that_is_another_is_refused() {
 
 #[test]
 fn handshakes_are_written_as_they_are_read() {
-    for request in requests(3) {
+    for request in requests(3).into_iter().chain([Request::of_ours()]) {
         let mut written = Vec::new();
         request.put(&mut written);
         assert_eq!(Request::read(&mut datum(&written)), Ok(request.clone()));

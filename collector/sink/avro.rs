@@ -1,9 +1,12 @@
 //! Hands events on to Flume's avro sources, or ours.
 //!
 //! Several batches are under way at a time (`batchesInFlight`): while the other side works on one, the next is
-//! on the wire. Answers come in their order, and a batch is forgotten when its own says that it was taken. One
-//! that was refused goes back to the channel, where those behind it may have been taken already; a connection
-//! that fails sends all back whose answers are missing, which the other side may have: only these can double.
+//! on the wire. By default four to a source of ours, and one to Flume's, which works on them with several
+//! threads and so takes them in any order.
+//!
+//! A batch is forgotten when its own answer says that it was taken. One that was refused goes back to the
+//! channel, where those behind it may have been taken already; a connection that fails sends all back whose
+//! answers are missing, which the other side may have: only these can double.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::tap::Taken;
 use super::{Failure, Tap, Turn};
 use crate::avro::call::{Answer, Status};
-use crate::avro::client::{Client, Peer};
+use crate::avro::client::{Calls, Client, Peer};
 use crate::avro::stream::Outside;
 use crate::counters::Sink as Count;
 use crate::keys::Keys;
@@ -21,8 +24,8 @@ use crate::tls::Trusted;
 const TIMEOUT: u64 = 20_000;
 const SHORTEST: u64 = 1000;
 
-/// How many answers come to a batch that was not sent, or not all of it: it never has them all.
-const NEVER: usize = usize::MAX;
+/// How many batches are in flight to a peer that works on them in their order.
+const IN_ORDER: usize = 4;
 
 /// Sends batches to a peer.
 #[derive(Debug)]
@@ -32,7 +35,8 @@ pub struct Avro {
     tls: Option<Trusted>,
     /// How long a connection is kept, if not for ever.
     kept: Option<Duration>,
-    most_in_flight: usize,
+    /// How many batches are in flight at most, whoever the peer is.
+    most_in_flight: Option<usize>,
     outside: Outside,
     connection: Option<Connection>,
 }
@@ -43,8 +47,8 @@ struct Connection {
     since: Instant,
     /// What was refused, and goes back when those behind it have their answers.
     refused: Vec<Taken>,
-    /// What was sent, with how many answers it has to get.
-    in_flight: VecDeque<(Taken, usize)>,
+    /// What was sent, and the last of it perhaps not.
+    in_flight: VecDeque<(Taken, Option<Calls>)>,
 }
 
 /// The peer has not taken a batch.
@@ -76,20 +80,20 @@ impl Avro {
             level: is_deflated.then_some(level),
             tls: None,
         };
-        Avro {
-            batch,
-            peer,
-            tls: Trusted::read(keys),
-            kept: (seconds > 0).then(|| Duration::from_secs(seconds)),
-            most_in_flight: keys
-                .number("batchesInFlight", 4, "1 to 64", |many| (1..=64).contains(&many)),
-            outside: Outside::default(),
-            connection: None,
-        }
+        let tls = Trusted::read(keys);
+        let kept = (seconds > 0).then(|| Duration::from_secs(seconds));
+        const IN_FLIGHT: &str = "batchesInFlight";
+        let allowed = |many: &usize| (1..=64).contains(many);
+        let given = keys.number(IN_FLIGHT, IN_ORDER, "1 to 64", |many| allowed(&many));
+        let most_in_flight = keys.is_given(IN_FLIGHT).then_some(given);
+        let outside = Outside::default();
+        Avro { batch, peer, tls, kept, most_in_flight, outside, connection: None }
     }
 
+    /// Ends the connection. What has no answer goes back.
     fn lose(&mut self, tap: &Tap) {
-        if self.connection.take().is_some() {
+        if let Some(mut connection) = self.connection.take() {
+            connection.salvage(tap);
             tap.counters().add(Count::ConnectionClosedCount, 1);
         }
     }
@@ -113,49 +117,46 @@ impl Connection {
     /// Sends a batch. Where the connection has failed, the answers that came before are read all the same: their
     /// batches are not sent twice.
     fn send(&mut self, taken: Taken, peer: &Peer, tap: &Tap) -> Result<(), Failure> {
-        match self.client.send(taken.events()) {
-            Ok(answers) => {
-                self.in_flight.push_back((taken, answers));
-                Ok(())
-            }
-            Err(error) => {
-                self.in_flight.push_back((taken, NEVER));
-                if !error.is_silence() {
-                    while let Ok(None) = self.settle(peer, tap) {}
-                }
-                Err(error.into())
-            }
-        }
+        let sent = self.client.send(taken.events());
+        self.in_flight.push_back((taken, sent.as_ref().ok().copied()));
+        let Err(error) = sent else { return Ok(()) };
+        while self.in_flight.len() > 1 && !error.is_silence() && self.settle(peer, tap).is_ok() {}
+        Err(error.into())
     }
 
-    /// Waits until the first batch has its answers, and forgets it. Once one is refused, those behind it are
+    /// Waits until the first batch has its answer, and forgets it. Once one is refused, those behind it are
     /// waited for, too: they may have been taken.
     fn settle(&mut self, peer: &Peer, tap: &Tap) -> Result<Option<Refused>, Failure> {
         let mut refused = None;
-        while let Some(&(_, answers)) = self.in_flight.front() {
-            let mut is_refused = false;
-            for _ in 0..answers {
-                let peer = || peer.name();
-                let why = match self.client.receive()? {
-                    Answer::Status(Status::Ok) => continue,
-                    Answer::Status(_) => Refused::Status { peer: peer() },
-                    Answer::Error(text) => Refused::Error { peer: peer(), text },
-                };
-                is_refused = true;
-                refused.get_or_insert(why);
-            }
+        while let Some(&(_, Some(calls))) = self.in_flight.front() {
+            let answer = self.client.receive(calls)?;
             let (taken, _) = self.in_flight.pop_front().expect("it was just looked at");
-            if is_refused {
-                self.refused.push(taken);
-            } else {
-                tap.commit(taken, Vec::new())?;
-            }
-            if refused.is_none() {
-                break;
-            }
+            let peer = || peer.name();
+            let why = match answer {
+                Answer::Status(Status::Ok) => {
+                    tap.commit(taken, Vec::new())?;
+                    if refused.is_none() { break } else { continue }
+                }
+                Answer::Status(_) => Refused::Status { peer: peer() },
+                Answer::Error(text) => Refused::Error { peer: peer(), text },
+            };
+            self.refused.push(taken);
+            refused.get_or_insert(why);
         }
         self.give_back();
         Ok(refused)
+    }
+
+    /// Forgets what is known to be taken, though what was sent before it is not.
+    fn salvage(&mut self, tap: &Tap) {
+        for (taken, calls) in std::mem::take(&mut self.in_flight) {
+            let answer = calls.and_then(|calls| self.client.received(calls));
+            if answer != Some(Answer::Status(Status::Ok)) {
+                self.refused.push(taken);
+            } else if let Err(error) = tap.commit(taken, Vec::new()) {
+                log::warn!("sink {}: what was delivered is not noted: error={error}", tap.name());
+            }
+        }
     }
 
     /// What goes back last stands first in the channel.
@@ -166,7 +167,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        while self.in_flight.pop_back().is_some() {}
+        self.refused.extend(self.in_flight.drain(..).map(|(taken, _)| taken));
         self.give_back();
     }
 }
@@ -201,7 +202,8 @@ impl super::Sink for Avro {
         }
         let connection = self.connection.as_mut().expect("it was there, or was just made");
         let in_flight = connection.in_flight.len();
-        if in_flight < self.most_in_flight {
+        let usual = if connection.client.in_order() { IN_ORDER } else { 1 };
+        if in_flight < self.most_in_flight.unwrap_or(usual) {
             let taken = match in_flight {
                 0 => tap.take(self.batch)?,
                 _ => tap.take_within(self.batch, Duration::ZERO)?,

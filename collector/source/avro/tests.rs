@@ -96,8 +96,8 @@ impl Listening {
 
     fn is_well(&self) {
         let mut client = self.client();
-        client.send(&events(&["well"])).unwrap();
-        assert_eq!(client.receive().unwrap(), Answer::Status(Status::Ok));
+        let sent = client.send(&events(&["well"])).unwrap();
+        assert_eq!(client.receive(sent).unwrap(), Answer::Status(Status::Ok));
         assert_eq!(self.bodies(), ["well"]);
     }
 
@@ -195,7 +195,7 @@ fn what_is_acknowledged_is_in_the_channel_and_serials_are_answered_in_order() {
 fn a_client_that_is_not_known_comes_again_with_its_protocol() {
     let listening = Listening::start("");
     let mut socket = listening.connect();
-    let first = Request { client: [5; 16], text: None, server: [5; 16] };
+    let first = Request { client: [5; 16], text: None, server: [5; 16], in_order: false };
     let answered = |socket: &mut TcpStream, request: &Request, serial| {
         let sent = frame(serial, &[&handshake(request), &batch(&["a"])]);
         socket.write_all(&sent).unwrap();
@@ -229,8 +229,8 @@ fn a_batch_for_which_there_is_no_room_is_refused_whole() {
         (&many[..101], Status::Failed),
         (&many[900..1000], Status::Ok),
     ] {
-        client.send(&events(bodies)).unwrap();
-        assert_eq!(client.receive().unwrap(), Answer::Status(status), "{}", bodies.len());
+        let sent = client.send(&events(bodies)).unwrap();
+        assert_eq!(client.receive(sent).unwrap(), Answer::Status(status), "{}", bodies.len());
     }
     assert_eq!(listening.bodies(), many[..1000]);
     use Count::*;
@@ -267,8 +267,8 @@ fn a_peer_that_is_none_loses_its_connection_and_nobody_else_does() {
     drop(socket);
     listening.await_count(Count::GenericProcessingFail, bad.len() as u64 + 1);
     let _silent = listening.connect();
-    good.send(&events(&["good"])).unwrap();
-    assert_eq!(good.receive().unwrap(), Answer::Status(Status::Ok));
+    let sent = good.send(&events(&["good"])).unwrap();
+    assert_eq!(good.receive(sent).unwrap(), Answer::Status(Status::Ok));
     assert_eq!(listening.bodies(), ["good"]);
 }
 
@@ -310,13 +310,13 @@ fn it_stops_within_a_moment_whoever_is_connected() {
     let (mut silent, mut client, mut halfway) =
         (listening.connect(), listening.client(), listening.connect());
     halfway.write_all(&frame(1, &[&handshake(&Request::of_ours())])[..50]).unwrap();
-    client.send(&events(&["a"])).unwrap();
-    assert_eq!(client.receive().unwrap(), Answer::Status(Status::Ok));
+    let sent = client.send(&events(&["a"])).unwrap();
+    assert_eq!(client.receive(sent).unwrap(), Answer::Status(Status::Ok));
     assert_eq!(listening.channel().len(), 1);
     let took = listening.end();
     assert!(took < Duration::from_secs(3), "{took:?}");
     assert!(is_closed(&mut silent) && is_closed(&mut halfway));
-    assert!(client.receive().is_err());
+    assert!(client.receive(sent).is_err());
 }
 
 #[test]
@@ -361,8 +361,8 @@ fn compressed_and_encrypted_peers_are_understood_in_either_order() {
             assert_eq!(outside, order);
             let body = "x".repeat(100_000);
             for _ in 0..2 {
-                client.send(&events(&[&body, "a"])).unwrap();
-                assert_eq!(client.receive().unwrap(), Answer::Status(Status::Ok));
+                let sent = client.send(&events(&[&body, "a"])).unwrap();
+                assert_eq!(client.receive(sent).unwrap(), Answer::Status(Status::Ok));
                 assert_eq!(listening.bodies(), [&body, "a"]);
             }
         }
