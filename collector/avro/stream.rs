@@ -70,28 +70,32 @@ impl fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// The layers over a connection that a peer has made, which it has to bring about within this time.
+    /// The layers over a connection that a peer has made, which it has to bring about within this time. `lower`
+    /// reads and writes the socket.
     ///
     /// # Errors
     ///
     /// If it does not.
     pub fn accepted(
         socket: TcpStream,
+        lower: impl Read + Write + Send + 'static,
         tls: Option<&TlsAcceptor>,
         is_deflated: bool,
         patience: Duration,
     ) -> Result<Stream, Error> {
         let deadline = Instant::now() + patience;
-        let lower = socket.try_clone()?;
         let layers: Box<dyn Layers> = match (tls, is_deflated) {
             (None, false) => Box::new(lower),
             (None, true) => Box::new(Deflated::new(lower, SERVER_LEVEL)),
             (Some(tls), false) => Box::new(shaken(tls.accept(lower), deadline)?),
-            (Some(tls), true) if first_byte(&socket, deadline)? == TLS_BEGINS => {
-                Box::new(Deflated::new(shaken(tls.accept(lower), deadline)?, SERVER_LEVEL))
-            }
             (Some(tls), true) => {
-                Box::new(shaken(tls.accept(Deflated::new(lower, SERVER_LEVEL)), deadline)?)
+                let lower = Begun::new(lower, deadline)?;
+                if lower.first == Some(TLS_BEGINS) {
+                    Box::new(Deflated::new(shaken(tls.accept(lower), deadline)?, SERVER_LEVEL))
+                } else {
+                    let lower = Deflated::new(lower, SERVER_LEVEL);
+                    Box::new(shaken(tls.accept(lower), deadline)?)
+                }
             }
         };
         Ok(Stream { socket, layers })
@@ -168,17 +172,49 @@ fn shaken<S: Read + Write>(
     }
 }
 
-/// The first byte that comes, which is not taken.
-fn first_byte(socket: &TcpStream, deadline: Instant) -> Result<u8, Error> {
-    let mut byte = [0];
-    loop {
-        match socket.peek(&mut byte) {
-            Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-            Ok(_) => return Ok(byte[0]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if !is_silence(&error) => return Err(error.into()),
-            Err(_) if Instant::now() > deadline => return Err(Error::Silent),
-            Err(_) => {}
+/// A stream whose first byte was looked at.
+struct Begun<S> {
+    first: Option<u8>,
+    inner: S,
+}
+
+impl<S: Read> Begun<S> {
+    fn new(mut inner: S, deadline: Instant) -> Result<Begun<S>, Error> {
+        let mut byte = [0];
+        loop {
+            match inner.read(&mut byte) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                Ok(_) => return Ok(Begun { first: Some(byte[0]), inner }),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if !is_silence(&error) => return Err(error.into()),
+                Err(_) if Instant::now() > deadline => return Err(Error::Silent),
+                Err(_) => {}
+            }
         }
+    }
+}
+
+impl<S: Read> Read for Begun<S> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        match (self.first.take(), to.first_mut()) {
+            (Some(byte), Some(first)) => {
+                *first = byte;
+                Ok(1)
+            }
+            (first, _) => {
+                self.first = first;
+                self.inner.read(to)
+            }
+        }
+    }
+}
+
+impl<S: Write> Write for Begun<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }

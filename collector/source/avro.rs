@@ -9,18 +9,19 @@
 //! frame or does not read its answers loses its connection, and nobody else does.
 
 mod peers;
+mod socket;
 
-use std::collections::BTreeMap;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io::PipeReader;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, Scope};
 use std::time::{Duration, Instant};
 
 use native_tls::TlsAcceptor;
-use rustix::net::sockopt;
 
 use self::peers::Rules;
+use self::socket::{Socket, farewell};
 use super::{Failure, Inlet};
 use crate::avro::call::{Answer, Call, Status};
 use crate::avro::frame::{self, Allowance, Next};
@@ -58,6 +59,7 @@ pub struct Avro {
     rules: Rules,
     most_connections: usize,
     most_frame_bytes: usize,
+    patience: Duration,
 }
 
 /// Why it cannot listen.
@@ -82,8 +84,8 @@ enum Dropped {
     Frame(#[from] frame::Error),
     #[error(transparent)]
     Malformed(#[from] crate::avro::datum::Malformed),
-    #[error("it has not made its handshake in {} s", PATIENCE.as_secs())]
-    Silent,
+    #[error("it has not made its handshake in {} s", .0.as_secs())]
+    Silent(Duration),
     #[error("it does not take its answer")]
     Answer(#[source] std::io::Error),
     #[error("cannot set up its connection")]
@@ -114,6 +116,7 @@ impl Avro {
                 "65536 to 1073741824",
                 |bytes| (1 << 16..=1 << 30).contains(&bytes),
             ),
+            patience: PATIENCE,
         }
     }
 }
@@ -132,6 +135,7 @@ impl super::Source for Avro {
             source,
         })?;
         log::info!("source {} listens: address={}:{}", inlet.name(), self.bind, self.port);
+        let (ends, end) = std::io::pipe()?;
         let served = Served {
             settings: self,
             tls,
@@ -139,7 +143,8 @@ impl super::Source for Avro {
             stop,
             known: Known::default(),
             allowance: Allowance::new(self.most_frame_bytes),
-            open: Mutex::default(),
+            open: AtomicUsize::new(0),
+            ends: Arc::new(ends),
             told: Mutex::default(),
             untold: AtomicU64::new(0),
         };
@@ -149,15 +154,13 @@ impl super::Source for Avro {
                 .stack_size(STACK_BYTES)
                 .spawn_scoped(scope, || served.accept(&listener, scope))?;
             while !stop.wait(Duration::MAX) {}
-            // This wakes who waits for a connection, and tells those who have one that no more comes: what is
-            // being taken is taken, and answered.
+            // This wakes who waits for a connection, and then those who wait for their peers. What has come is
+            // taken, and answered.
             if let Err(error) = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both) {
                 log::debug!("the listener is not shut down: error={error}");
             }
             accepting.join().expect("a panic ends the process");
-            for socket in served.open().values() {
-                served.end(socket, Shutdown::Read);
-            }
+            drop(end);
             Ok(())
         })
     }
@@ -176,28 +179,16 @@ struct Served<'a> {
     stop: &'a Stop,
     known: Known,
     allowance: Allowance,
-    /// The sockets of all connections, by the addresses of their peers.
-    open: Mutex<BTreeMap<SocketAddr, TcpStream>>,
+    /// How many connections there are.
+    open: AtomicUsize,
+    /// Its other end is closed when the source is to end.
+    ends: Arc<PipeReader>,
     /// When a lost connection was last told of, and how many were not.
     told: Mutex<Option<Instant>>,
     untold: AtomicU64,
 }
 
 impl Served<'_> {
-    fn open(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, TcpStream>> {
-        // Every change is made in one go: it is whole at any time.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn end(&self, socket: &TcpStream, how: Shutdown) {
-        if let Err(error) = socket.shutdown(how) {
-            log::debug!(
-                "source {}: a connection is gone already: error={error}",
-                self.inlet.name()
-            );
-        }
-    }
-
     fn accept<'scope>(&'scope self, listener: &TcpListener, scope: &'scope Scope<'scope, '_>) {
         while !self.stop.is_stopped() {
             match listener.accept() {
@@ -222,31 +213,29 @@ impl Served<'_> {
         scope: &'scope Scope<'scope, '_>,
     ) -> Result<(), Dropped> {
         let most = self.settings.most_connections;
-        if self.open().len() >= most {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= most {
+            self.open.fetch_sub(1, Ordering::Relaxed);
             return Err(Dropped::TooMany(most));
         }
-        let own = socket.try_clone().map_err(Dropped::Setup)?;
-        self.open().insert(peer, own);
         self.inlet.counters().add(Count::OpenConnectionCount, 1);
         let name = format!("{} {}", self.inlet.name(), peer);
         let thread = Builder::new().name(name).stack_size(STACK_BYTES);
         let work = move || {
-            if let Err(error) = self.serve(socket, peer) {
-                self.tell(peer, &error);
+            match self.serve(socket, peer) {
+                Err(error) if !self.stop.is_stopped() => self.tell(peer, &error),
+                Ok(()) | Err(_) => {}
             }
-            self.forget(peer);
+            self.forget();
         };
         thread.spawn_scoped(scope, work).map_err(|error| {
-            self.forget(peer);
+            self.forget();
             Dropped::Setup(error)
         })?;
         Ok(())
     }
 
-    fn forget(&self, peer: SocketAddr) {
-        if let Some(socket) = self.open().remove(&peer) {
-            self.end(&socket, Shutdown::Both);
-        }
+    fn forget(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
         self.inlet.counters().remove(Count::OpenConnectionCount, 1);
     }
 
@@ -255,24 +244,42 @@ impl Served<'_> {
         if !self.settings.rules.allow(peer.ip()) {
             return Err(Dropped::Denied);
         }
-        let begun = Instant::now();
-        set_up(&socket).map_err(Dropped::Setup)?;
-        let mut stream =
-            Stream::accepted(socket, self.tls.as_ref(), self.settings.is_deflated, PATIENCE)?;
-        let (mut session, mut answer) = (Session::new(&self.known), Vec::new());
+        let (begun, patience) = (Instant::now(), self.settings.patience);
+        let own = socket.try_clone().map_err(Dropped::Setup)?;
+        let own = Socket::new(own, &self.ends, LOOK.min(patience), ANSWER.min(patience));
+        let (own, tls) = (own.map_err(Dropped::Setup)?, self.tls.as_ref());
+        let mut stream = Stream::accepted(socket, own, tls, self.settings.is_deflated, patience)?;
+        let mut session = Session::new(&self.known);
+        let answered = self.answer(&mut stream, &mut session, begun);
+        if self.stop.is_stopped()
+            && let Err(error) = farewell(stream.socket())
+        {
+            log::debug!("source {}: a peer did not go: error={error}", self.inlet.name());
+        }
+        answered
+    }
+
+    fn answer(
+        &self,
+        stream: &mut Stream,
+        session: &mut Session<'_>,
+        begun: Instant,
+    ) -> Result<(), Dropped> {
+        let patience = self.settings.patience;
+        let mut answer = Vec::new();
         while !self.stop.is_stopped() {
             let mut held = self.allowance.hold();
-            let frame = match frame::read(&mut stream, &mut held, PATIENCE)? {
+            let frame = match frame::read(stream, &mut held, patience)? {
                 Next::Frame(frame) => frame,
                 Next::End => break,
-                Next::Silence if session.has_met() || begun.elapsed() < PATIENCE => continue,
-                Next::Silence => return Err(Dropped::Silent),
+                Next::Silence if session.has_met() || begun.elapsed() < patience => continue,
+                Next::Silence => return Err(Dropped::Silent(patience)),
             };
             frame::begin(&mut answer);
             if let Some(call) = session.asked(frame.payload, &mut held, &mut answer)? {
                 self.do_as_asked(call).put(&mut answer);
             }
-            frame::send(&mut stream, &mut answer, frame.serial).map_err(Dropped::Answer)?;
+            frame::send(stream, &mut answer, frame.serial).map_err(Dropped::Answer)?;
             // An answer is short; one that was long is no reason to keep its room.
             answer.shrink_to(1 << 12);
         }
@@ -328,18 +335,6 @@ impl Served<'_> {
         let error = chain(error);
         log::warn!("source {name} drops a peer: peer={peer} error={error} untold={untold}");
     }
-}
-
-/// A peer that is gone without a word is found out within two minutes.
-fn set_up(socket: &TcpStream) -> std::io::Result<()> {
-    socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(LOOK))?;
-    socket.set_write_timeout(Some(ANSWER))?;
-    sockopt::set_socket_keepalive(socket, true)?;
-    sockopt::set_tcp_keepidle(socket, Duration::from_secs(60))?;
-    sockopt::set_tcp_keepintvl(socket, Duration::from_secs(10))?;
-    sockopt::set_tcp_keepcnt(socket, 6)?;
-    Ok(())
 }
 
 #[cfg(test)]

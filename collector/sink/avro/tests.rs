@@ -47,6 +47,9 @@ fn peer(answers: Vec<Answer>) -> (u16, JoinHandle<Vec<String>>) {
         while let Some(call) = next(&mut socket, &mut session, &allowance, &mut answers) {
             asked.push(call);
         }
+        // What it has answered can be read, whatever comes meanwhile.
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+        while matches!(std::io::Read::read(&mut socket, &mut [0; 100]), Ok(1..)) {}
         asked
     };
     (port, std::thread::spawn(serve))

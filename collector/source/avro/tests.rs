@@ -5,17 +5,22 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::Avro;
 use crate::avro::call::{Answer, Call, Status};
 use crate::avro::client::{Client, Peer};
 use crate::avro::datum::Datum;
 use crate::avro::frame::{self, Allowance, Frame, Next};
 use crate::avro::handshake::{Match, Request, Response};
 use crate::avro::stream::Outside;
-use crate::channel::Channel;
+use crate::channel::{Channel, memory};
 use crate::counters::Source as Count;
 use crate::event::Event;
-use crate::properties::{Properties, Variables};
+use crate::findings::Findings;
+use crate::keys::Keys;
+use crate::properties::{Properties, Property, Variables};
 use crate::running::Running;
+use crate::selector::{Channels, Selector};
+use crate::source::{Inlet, Source};
 use crate::stop::Stop;
 use crate::tls::Trusted;
 
@@ -45,17 +50,7 @@ impl Listening {
     }
 
     fn connect(&self) -> TcpStream {
-        let begun = Instant::now();
-        loop {
-            match TcpStream::connect(("127.0.0.1", self.port)) {
-                Ok(socket) => {
-                    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-                    return socket;
-                }
-                Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
-            }
-            std::thread::yield_now();
-        }
+        connect(self.port)
     }
 
     fn peer(&self) -> Peer {
@@ -72,13 +67,8 @@ impl Listening {
         self.running.inlets().next().unwrap().counters().get(count)
     }
 
-    /// Waits until it has counted so many.
     fn await_count(&self, count: Count, many: u64) {
-        let begun = Instant::now();
-        while self.count(count) != many {
-            assert!(begun.elapsed() < PATIENCE, "{count:?}: {}", self.count(count));
-            std::thread::yield_now();
-        }
+        await_count(self.running.inlets().next().unwrap(), count, many);
     }
 
     fn channel(&self) -> Arc<dyn Channel> {
@@ -105,6 +95,15 @@ impl Listening {
         let begun = Instant::now();
         self.running.end(Duration::ZERO, &Stop::default());
         begun.elapsed()
+    }
+}
+
+/// Waits until a source has counted so many.
+fn await_count(inlet: &Inlet, count: Count, many: u64) {
+    let begun = Instant::now();
+    while inlet.counters().get(count) != many {
+        assert!(begun.elapsed() < PATIENCE, "{count:?}: {}", inlet.counters().get(count));
+        std::thread::yield_now();
     }
 }
 
@@ -371,4 +370,108 @@ fn compressed_and_encrypted_peers_are_understood_in_either_order() {
         plain.write_all(&frame(1, &[&handshake(&Request::of_ours())])).unwrap();
         assert!(is_closed(&mut plain));
     }
+}
+
+/// A source that waits for a moment only, while this is done with it.
+fn impatient(more: &[(&str, String)], work: impl FnOnce(u16, &Inlet)) {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut given = vec![("bind", "127.0.0.1".to_owned()), ("port", port.to_string())];
+    given.extend(more.iter().cloned());
+    let findings = Findings::default();
+    let property = |(key, value): (&str, String)| Property { key: key.to_owned(), value, line: 1 };
+    let properties: Vec<_> = given.into_iter().map(property).collect();
+    let given = properties.iter().map(|property| (property.key.clone(), property));
+    let mut source = Avro::read(&Keys::new("a1", "sources.r1", given, &findings));
+    source.patience = Duration::from_millis(200);
+    let settings = memory::Settings::read(&Keys::new("a1", "channels.c1", [], &findings));
+    let to = Channels { required: vec![0], optional: Vec::new() };
+    let channel = memory::Channel::new("c1", &settings);
+    let inlet = Inlet::new("r1", Vec::new(), Selector::Replicating { to }, vec![channel]);
+    let stop = Stop::default();
+    std::thread::scope(|scope| {
+        // Even a test that fails comes to its end.
+        struct Ends<'a>(&'a Stop);
+        impl Drop for Ends<'_> {
+            fn drop(&mut self) {
+                self.0.stop();
+            }
+        }
+        scope.spawn(|| source.run(&inlet, &stop).unwrap());
+        let _ends = Ends(&stop);
+        work(port, &inlet);
+    });
+    assert_eq!(inlet.counters().get(Count::OpenConnectionCount), 0);
+}
+
+fn connect(port: u16) -> TcpStream {
+    let begun = Instant::now();
+    loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(socket) => {
+                socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                return socket;
+            }
+            Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_peer_that_says_nothing_or_half_of_it_is_dropped_and_one_that_is_known_may_be_silent() {
+    impatient(&[], |port, inlet| {
+        let mut known = connect(port);
+        known.write_all(&frame(1, &[&handshake(&Request::of_ours()), b"\x00\x00"])).unwrap();
+        answer(&mut known);
+        let begun = Instant::now();
+        let mut silent = connect(port);
+        let mut halfway = connect(port);
+        halfway.write_all(&frame(1, &[&handshake(&Request::of_ours())])[..50]).unwrap();
+        assert!(is_closed(&mut silent) && is_closed(&mut halfway));
+        assert!(begun.elapsed() >= Duration::from_millis(200));
+        await_count(inlet, Count::GenericProcessingFail, 2);
+        // Three times as long as the others had.
+        known.set_read_timeout(Some(Duration::from_millis(600))).unwrap();
+        let error = known.read(&mut [0; 1]).unwrap_err();
+        assert!(frame::is_silence(&error), "{error}");
+        known.write_all(&frame(2, &[&batch(&["a"])])).unwrap();
+        known.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(answer(&mut known).payload, &b"\x00\x00\x00"[..]);
+    });
+}
+
+#[test]
+fn a_peer_that_does_not_begin_with_tls_is_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = testing::tls::Certified::make(folder.path());
+    let path = |path: &std::path::Path| path.display().to_string();
+    let keys = [
+        ("ssl", "true".to_owned()),
+        ("keystore", path(&made.certificate)),
+        ("keystore-key", path(&made.key)),
+        ("compression-type", "deflate".to_owned()),
+    ];
+    for many in [3, 4] {
+        impatient(&keys[..many], |port, inlet| {
+            assert!(is_closed(&mut connect(port)));
+            let mut begun = connect(port);
+            begun.write_all(&[0x16, 3, 1]).unwrap();
+            assert!(is_closed(&mut begun));
+            await_count(inlet, Count::GenericProcessingFail, 2);
+        });
+    }
+}
+
+#[test]
+fn a_peer_that_takes_no_answers_is_dropped() {
+    impatient(&[], |port, inlet| {
+        let mut deaf = connect(port);
+        deaf.write_all(&frame(1, &[&handshake(&Request::of_ours()), b"\x00\x00"])).unwrap();
+        let asked = frame(2, &[b"\x00\x02x"]).repeat(1000);
+        deaf.set_write_timeout(Some(PATIENCE)).unwrap();
+        while deaf.write_all(&asked).is_ok() {}
+        // It is counted with the calls that there are not.
+        let calls = inlet.counters().get(Count::GenericProcessingFail);
+        assert!(calls > 1000, "{calls}");
+    });
 }
