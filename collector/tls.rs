@@ -315,3 +315,6 @@ fn certificates(path: &Path, password: &str) -> Result<Vec<Certificate>, Error> 
     };
     all.map(of).collect()
 }
+
+#[cfg(test)]
+mod tests;

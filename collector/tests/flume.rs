@@ -4,6 +4,8 @@
 //! Catches what two ends of ours would agree on by mistake. What a peer does that means harm is tried in
 //! `source/avro/tests.rs`.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a panic is a test's verdict")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -3,6 +3,8 @@
 //! Catches events that are lost, or that are doubled though no answer was. What Flume makes of it:
 //! `flume.rs`.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a panic is a test's verdict")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

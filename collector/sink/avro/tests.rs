@@ -70,7 +70,7 @@ fn next(
         Some(Call::AppendBatch(events)) => {
             let body = |event: &Event| String::from_utf8(event.body.to_vec()).unwrap();
             let asked = events.iter().map(body).collect::<Vec<_>>().join(" ");
-            let Some(next) = answers.next() else { return None };
+            let next = answers.next()?;
             next.put(&mut answer);
             asked
         }
