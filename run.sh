@@ -168,7 +168,7 @@ count_one() {
 # Makes sure of what the servers of tests run on, and the libraries of the site's readers.
 need_servers() {
     local name
-    for name in kafka hbase hdfs redis; do "stack/$name" need || return 1; done
+    for name in kafka hbase hdfs flume redis; do "stack/$name" need || return 1; done
     testing/readers/python >/dev/null
     # Certificates of tests, and lines that are cut.
     command -v openssl >/dev/null || install_packages openssl openssl

@@ -20,12 +20,14 @@
 //! - [`running`]: an agent at work;
 //! - [`counters`]: what each component has counted; [`parts`]: all of them, and whether it adds up;
 //! - [`dead_letters`]: what a sink can never take;
+//! - [`avro`]: Flume's wire, both ways; [`tls`]: its TLS, by stores of Java or files in PEM;
 //! - [`hdfs`]: connections to Hadoop's file systems;
 //! - [`stop`]: how threads are told to end.
 //!
 //! The crate knows nothing of what its events mean.
 
 pub mod agent;
+pub mod avro;
 pub mod channel;
 pub mod counters;
 pub mod dead_letters;
@@ -42,3 +44,4 @@ pub mod selector;
 pub mod sink;
 pub mod source;
 pub mod stop;
+pub mod tls;

@@ -9,6 +9,7 @@
 //! One event, file or peer that is bad is set aside, logged and counted, and never ends a source. A run
 //! that ends with an error is begun again, with growing waits.
 
+pub mod avro;
 pub mod inlet;
 pub mod seq;
 
@@ -50,10 +51,11 @@ pub trait Source: Debug + Send {
 pub fn read(kind: &str, keys: &Keys<'_>) -> Option<Box<dyn Source>> {
     let name = kind.strip_prefix("org.apache.flume.source.").unwrap_or(kind);
     Some(match &*name.to_ascii_lowercase() {
+        "avro" | "avrosource" => Box::new(avro::Avro::read(keys)),
         "seq" | "sequencegeneratorsource" => Box::new(seq::Seq::read(keys)),
         _ => return None,
     })
 }
 
 /// The types that [`read`] knows.
-pub const TYPES: &[&str] = &["seq"];
+pub const TYPES: &[&str] = &["seq", "avro"];

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use collector::Collect;
+pub use collector::{AvroClient, AvroCompression, Collect};
 pub use kafka::{
     Brokers, Compression, Consume, CreateTopic, DeleteTopic, DescribeTopic, ListTopics, Produce,
     Topics,
@@ -59,6 +59,8 @@ pub enum Command {
     Consume(Consume),
     /// Carry events from sources to sinks, as a Flume agent's file says.
     Collect(Collect),
+    /// Send the lines of files to an avro source, each as an event.
+    AvroClient(AvroClient),
     /// Say what is wrong with a configuration, all of it.
     Check(Check),
 }

@@ -1,5 +1,6 @@
 //! The commands of the program, a file a command.
 
+mod avro_client;
 pub mod check;
 mod collect;
 mod consume;
@@ -112,6 +113,12 @@ pub enum Error {
     /// An agent could not be started.
     #[error(transparent)]
     Collector(#[from] collector::running::Error),
+    /// Lines could not be sent to an avro source.
+    #[error(transparent)]
+    AvroClient(#[from] collector::avro::lines::Error),
+    /// There is no TLS.
+    #[error(transparent)]
+    Tls(#[from] collector::tls::Error),
     /// Signals could not be listened to.
     #[error("cannot listen to signals")]
     Signals(#[source] io::Error),
@@ -183,6 +190,7 @@ pub fn run(command: &Command) -> Result<String, Error> {
         Command::Produce(args) => produce::produce(args).map(|()| String::new()),
         Command::Consume(args) => consume::consume(args),
         Command::Collect(args) => collect::collect(args),
+        Command::AvroClient(args) => avro_client::avro_client(args).map(|()| String::new()),
         Command::Check(args) => {
             let check = if args.offline { check::offline } else { check::online };
             let report = check(Some(&args.config), &args.set);

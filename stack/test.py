@@ -15,6 +15,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import time
 import unittest
 
 STACK = pathlib.Path(__file__).resolve().parent
@@ -180,6 +181,47 @@ class Hdfs(unittest.TestCase):
         self.assertEqual(hdfs.states(), ["died", "died"])
         hdfs.must("start")
         self.assertEqual(hdfs.must(*shell, "-cat", "/userClick.log"), "a click\n")
+
+
+class Flume(unittest.TestCase):
+    def test_an_agent_brings_what_its_client_sends_to_hdfs_and_starts_again_after_a_crash(self):
+        flume = Server("flume", tempfile.mkdtemp(dir=temporary.name), HADOOP_CONF=hdfs.data / "conf")
+        self.addCleanup(flume.must, "stop")
+        (flume.data / "agent.properties").write_text(AGENT)
+        lines = flume.data / "lines"
+        lines.write_text("a click\n")
+        client = ("tool", "org.apache.flume.client.avro.AvroCLIClient", "-H", "127.0.0.1")
+        shell = ("tool", "org.apache.hadoop.fs.FsShell")
+        for times in (1, 2):
+            flume.must("start", START_SECONDS="300")
+            self.assertEqual(flume.states(), ["ready"])
+            flume.must(*client, "-p", str(flume.port + 1), "-F", str(lines))
+            deadline = time.monotonic() + 60
+            while hdfs.run(*shell, "-cat", "/flume/*.log").stdout != "a click\n" * times:
+                self.assertLess(time.monotonic(), deadline)
+            flume.crash("agent")
+
+
+AGENT = """
+a1.sources = r1
+a1.channels = c1
+a1.sinks = k1
+a1.sources.r1.type = avro
+a1.sources.r1.bind = 127.0.0.1
+a1.sources.r1.port = ${env:PORT_1}
+a1.sources.r1.channels = c1
+a1.channels.c1.type = memory
+a1.sinks.k1.type = hdfs
+a1.sinks.k1.channel = c1
+a1.sinks.k1.hdfs.path = /flume
+a1.sinks.k1.hdfs.fileType = DataStream
+a1.sinks.k1.hdfs.fileSuffix = .log
+a1.sinks.k1.hdfs.inUsePrefix = _
+a1.sinks.k1.hdfs.rollInterval = 0
+a1.sinks.k1.hdfs.rollSize = 0
+a1.sinks.k1.hdfs.rollCount = 0
+a1.sinks.k1.hdfs.idleTimeout = 1
+"""
 
 
 class AnyServer(unittest.TestCase):

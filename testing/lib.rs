@@ -12,6 +12,7 @@
 //! - [`place`]: a directory to run it in;
 //! - [`proxy`]: what networks do to connections, between the program and a server;
 //! - [`exported`]: the files that both write, compared;
+//! - [`flume`]: agents of Flume, and its client;
 //! - [`kafka`]: topics on a real broker, made and filled from outside;
 //! - [`random`]: reproducible random numbers;
 //! - [`servers`]: real servers on loopback;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 
 pub mod clock;
 pub mod exported;
+pub mod flume;
 pub mod kafka;
 pub mod oracle;
 pub mod place;

@@ -45,8 +45,13 @@ impl Server {
     /// waits until it answers.
     #[track_caller]
     pub fn start(name: &str, variables: &[(&str, &str)]) -> Server {
+        Server::start_in(folder().keep(), name, variables)
+    }
+
+    /// The same, in a folder that has files already; it is removed in the end.
+    #[track_caller]
+    pub(crate) fn start_in(data: PathBuf, name: &str, variables: &[(&str, &str)]) -> Server {
         let script = project().join("stack").join(name);
-        let data = folder().keep();
         let port = free_ports();
         // In a session of its own: what ends a whole group of processes must not end this.
         let end = Command::new("setsid")
@@ -137,6 +142,14 @@ impl Drop for Server {
     }
 }
 
+/// Runs a tool of a kind of servers that needs no server of its own, and returns what it printed.
+#[track_caller]
+pub fn tool(name: &str, args: &[&str]) -> String {
+    let mut command = Command::new(project().join("stack").join(name));
+    command.arg("tool").args(args).env("DATA", folder().path());
+    must(command)
+}
+
 #[track_caller]
 fn must(mut command: Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap();
@@ -146,7 +159,7 @@ fn must(mut command: Command) -> String {
 
 /// The first of ten neighbouring ports that nobody listens on, below those that the system gives to
 /// clients.
-fn free_ports() -> u16 {
+pub fn free_ports() -> u16 {
     static DRAWN: Mutex<Option<Random>> = Mutex::new(None);
     let mut drawn = DRAWN.lock().unwrap();
     let random = drawn.get_or_insert_with(|| Random::new(std::process::id().into()));

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::channel::{Channel, Refused};
 use crate::counters::{Counters, Source as Count};
 use crate::event::Event;
@@ -127,6 +129,12 @@ impl Inlet {
             filtered.push(before - events.len());
         }
         let left = events.len();
+        if left < read / 4 {
+            // Bodies share the memory of what was read at once: what is left of it must not keep all of it.
+            for event in &mut events {
+                event.body = Bytes::copy_from_slice(&event.body);
+            }
+        }
         Batch { read, filtered, left, split: self.selector.split(events, self.channels.len()) }
     }
 

@@ -1,8 +1,9 @@
 //! The command line of the collector.
 
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args, ValueEnum};
 
 /// Carry events from sources to sinks, as a Flume agent's file says.
 ///
@@ -47,4 +48,62 @@ pub struct Collect {
     /// Never read the file again when it changes.
     #[arg(long)]
     pub no_reload_conf: bool,
+}
+
+/// Send the lines of files to an avro source, ours or Flume's, each as an event.
+///
+/// It ends when the other side has taken all of them. A file that is sent from a folder gets a name that ends
+/// in .COMPLETED, and is not sent again.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("input").args(["file", "directory"])))]
+#[command(after_help = "Examples:
+  online-recall avro-client -H localhost -p 4141 -F access.log
+  tail -n +1 -F access.log | online-recall avro-client -H localhost -p 4141 -R headers.properties
+  online-recall avro-client -H localhost -p 4141 --dirname /var/spool/logs --compression deflate
+
+Exit status: 0 all lines were taken, 1 not all were; 2 wrong usage.")]
+pub struct AvroClient {
+    /// The host of the source.
+    #[arg(short = 'H', long)]
+    pub host: String,
+    /// Its port.
+    #[arg(short, long)]
+    pub port: u16,
+    /// The file; standard input where it is `-`, or is not given.
+    #[arg(short = 'F', long = "filename", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// A folder, whose files are sent, the oldest first.
+    #[arg(long = "dirname", value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// A file of headers that every event gets, a line NAME=VALUE each.
+    #[arg(short = 'R', long = "headerFile", visible_alias = "header-file", value_name = "FILE")]
+    pub headers: Option<PathBuf>,
+    /// How many lines are sent at once.
+    #[arg(short, long, value_name = "EVENTS", default_value = "1000")]
+    pub batch_size: NonZeroUsize,
+    /// Compress what is sent; the source must be told the same.
+    #[arg(long, value_enum, default_value_t)]
+    pub compression: AvroCompression,
+    /// Speak TLS.
+    #[arg(long)]
+    pub ssl: bool,
+    /// Whom to trust: PKCS12 or PEM. Without it, the system's authorities, and the host's name is checked.
+    #[arg(long, value_name = "FILE", requires = "ssl")]
+    pub truststore: Option<PathBuf>,
+    /// The password of the truststore.
+    #[arg(long, value_name = "PASSWORD", requires = "truststore", default_value = "")]
+    pub truststore_password: String,
+    /// How long an answer may take, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "20")]
+    pub timeout: NonZeroU32,
+}
+
+/// How what is sent is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AvroCompression {
+    /// Not at all.
+    #[default]
+    None,
+    /// By zlib.
+    Deflate,
 }

@@ -404,7 +404,7 @@ fn lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// What a person who waits is shown; nothing where standard error is no terminal.
-fn progress(total: Option<u64>) -> ProgressBar {
+pub(super) fn progress(total: Option<u64>) -> ProgressBar {
     let (bar, template) = match total {
         Some(total) => (
             ProgressBar::new(total),
