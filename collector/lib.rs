@@ -19,6 +19,7 @@
 //! - [`sink`]: where they go: the contract, and the sinks; [`group`]: several sinks for one channel;
 //! - [`running`]: an agent at work;
 //! - [`counters`]: what each component has counted; [`dead_letters`]: what a sink can never take;
+//! - [`charset`]: charsets by Java's names;
 //! - [`hdfs`]: connections to Hadoop's file systems;
 //! - [`stop`]: how threads are told to end.
 //!
@@ -26,6 +27,7 @@
 
 pub mod agent;
 pub mod channel;
+pub mod charset;
 pub mod counters;
 pub mod dead_letters;
 pub mod event;

@@ -9,8 +9,14 @@
 //! One event, file or peer that is bad is set aside, logged and counted, and never ends a source. A run
 //! that ends with an error is begun again, with growing waits.
 
+pub mod exec;
+pub mod follow;
 pub mod inlet;
+pub mod pattern;
 pub mod seq;
+pub mod taildir;
+#[cfg(test)]
+mod trial;
 
 use std::fmt::Debug;
 
@@ -50,10 +56,12 @@ pub trait Source: Debug + Send {
 pub fn read(kind: &str, keys: &Keys<'_>) -> Option<Box<dyn Source>> {
     let name = kind.strip_prefix("org.apache.flume.source.").unwrap_or(kind);
     Some(match &*name.to_ascii_lowercase() {
+        "exec" | "execsource" => Box::new(exec::Exec::read(keys)),
         "seq" | "sequencegeneratorsource" => Box::new(seq::Seq::read(keys)),
+        "taildir" | "taildir.taildirsource" => Box::new(taildir::Taildir::read(keys)),
         _ => return None,
     })
 }
 
 /// The types that [`read`] knows.
-pub const TYPES: &[&str] = &["seq"];
+pub const TYPES: &[&str] = &["exec", "seq", "TAILDIR"];
