@@ -14,6 +14,7 @@ pub mod follow;
 pub mod inlet;
 pub mod pattern;
 pub mod seq;
+pub mod spooldir;
 pub mod taildir;
 #[cfg(test)]
 mod trial;
@@ -58,10 +59,11 @@ pub fn read(kind: &str, keys: &Keys<'_>) -> Option<Box<dyn Source>> {
     Some(match &*name.to_ascii_lowercase() {
         "exec" | "execsource" => Box::new(exec::Exec::read(keys)),
         "seq" | "sequencegeneratorsource" => Box::new(seq::Seq::read(keys)),
+        "spooldir" | "spooldirectorysource" => Box::new(spooldir::Spooldir::read(keys)),
         "taildir" | "taildir.taildirsource" => Box::new(taildir::Taildir::read(keys)),
         _ => return None,
     })
 }
 
 /// The types that [`read`] knows.
-pub const TYPES: &[&str] = &["exec", "seq", "TAILDIR"];
+pub const TYPES: &[&str] = &["exec", "seq", "spooldir", "TAILDIR"];
