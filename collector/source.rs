@@ -11,7 +11,9 @@
 
 pub mod exec;
 pub mod follow;
+pub mod http;
 pub mod inlet;
+pub mod netcat;
 pub mod pattern;
 pub mod seq;
 pub mod spooldir;
@@ -58,6 +60,8 @@ pub fn read(kind: &str, keys: &Keys<'_>) -> Option<Box<dyn Source>> {
     let name = kind.strip_prefix("org.apache.flume.source.").unwrap_or(kind);
     Some(match &*name.to_ascii_lowercase() {
         "exec" | "execsource" => Box::new(exec::Exec::read(keys)),
+        "http" | "http.httpsource" => Box::new(http::Http::read(keys)),
+        "netcat" | "netcatsource" => Box::new(netcat::Netcat::read(keys)),
         "seq" | "sequencegeneratorsource" => Box::new(seq::Seq::read(keys)),
         "spooldir" | "spooldirectorysource" => Box::new(spooldir::Spooldir::read(keys)),
         "taildir" | "taildir.taildirsource" => Box::new(taildir::Taildir::read(keys)),
@@ -66,4 +70,4 @@ pub fn read(kind: &str, keys: &Keys<'_>) -> Option<Box<dyn Source>> {
 }
 
 /// The types that [`read`] knows.
-pub const TYPES: &[&str] = &["exec", "seq", "spooldir", "TAILDIR"];
+pub const TYPES: &[&str] = &["exec", "http", "netcat", "seq", "spooldir", "TAILDIR"];
