@@ -21,13 +21,15 @@ use crate::keys::Keys;
 use crate::running;
 use crate::stop::Stop;
 
-/// How often a followed file is looked at while it is quiet.
+/// A line is seen so soon, at most.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Makes events of the lines of a command, or of a file that it would follow.
 #[derive(Debug)]
 pub struct Exec {
     batch: usize,
+    /// How often a followed file is looked at while it is quiet.
+    look: Duration,
     does: Does,
 }
 
@@ -68,11 +70,36 @@ impl Exec {
                 );
             }
             let command = Command { text, shell, batch, timeout, restarts, throttle, logs_errors };
-            return Exec { batch, does: Does::Run(command) };
+            return Exec { batch, look: LOOK, does: Does::Run(command) };
         };
         let positions = keys.text_or("positionFile", &own.to_string_lossy());
         let settings = Settings { start, ..Settings::new(Subject::File(path), positions.into()) };
-        Exec { batch, does: Does::Follow(settings) }
+        Exec { batch, look: LOOK, does: Does::Follow(settings) }
+    }
+
+    /// Follows a file until it is stopped.
+    fn follow(&self, settings: &Settings, inlet: &Inlet, stop: &Stop) -> Result<(), Failure> {
+        let mut follower = Follower::open(settings.clone())?;
+        loop {
+            follower.look()?;
+            for cell in follower.due() {
+                while let Some(lines) = follower.read(cell, self.batch)? {
+                    let events = lines.bodies.iter().map(|body| Event::new(body.clone())).collect();
+                    if let Err(Stopped) = inlet.persist(events, stop) {
+                        return Ok(());
+                    }
+                    follower.note(lines, inlet.is_durable())?;
+                    if stop.is_stopped() {
+                        return Ok(());
+                    }
+                    // What is renamed and deleted while an older file is read is opened in time.
+                    follower.look_at_times()?;
+                }
+            }
+            if stop.wait(self.look) {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -83,7 +110,7 @@ impl super::Source for Exec {
 
     fn run(&mut self, inlet: &Inlet, stop: &Stop) -> Result<(), Failure> {
         match &self.does {
-            Does::Follow(settings) => follow(settings, self.batch, inlet, stop),
+            Does::Follow(settings) => self.follow(settings, inlet, stop),
             Does::Run(command) => command.run(inlet, stop),
         }
     }
@@ -92,31 +119,6 @@ impl super::Source for Exec {
         match self.does {
             Does::Follow(_) => None,
             Does::Run(_) => Some("what its command has said and no channel has is lost"),
-        }
-    }
-}
-
-/// Follows a file until it is stopped.
-fn follow(settings: &Settings, batch: usize, inlet: &Inlet, stop: &Stop) -> Result<(), Failure> {
-    let mut follower = Follower::open(settings.clone())?;
-    loop {
-        follower.look()?;
-        for cell in follower.due() {
-            while let Some(lines) = follower.read(cell, batch)? {
-                let events = lines.bodies.iter().map(|body| Event::new(body.clone())).collect();
-                if let Err(Stopped) = inlet.persist(events, stop) {
-                    return Ok(());
-                }
-                follower.note(lines, inlet.is_durable())?;
-                if stop.is_stopped() {
-                    return Ok(());
-                }
-                // What is renamed and deleted while an older file is read is opened in time.
-                follower.look_at_times()?;
-            }
-        }
-        if stop.wait(LOOK) {
-            return Ok(());
         }
     }
 }

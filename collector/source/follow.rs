@@ -34,7 +34,7 @@ mod rotation;
 pub mod start;
 pub mod tracked;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -100,8 +100,10 @@ pub struct Follower {
     listing: Listing,
     positions: Positions,
     files: Vec<Tracked>,
-    /// Whether a file waits to be told from a copy.
+    /// Whether a file waits to be told from a copy, or to be readable.
     deferred: bool,
+    /// Files that cannot be read, which was said.
+    unreadable: BTreeSet<PathBuf>,
     listed: Instant,
     looked: Instant,
     /// Where it is noted what another program's positions are.
@@ -160,6 +162,7 @@ impl Follower {
             positions,
             files: Vec::new(),
             deferred: false,
+            unreadable: BTreeSet::new(),
             listed: Instant::now(),
             looked: Instant::now(),
             mark: None,
@@ -173,7 +176,7 @@ impl Follower {
                 follower.files.push(Tracked::new(cell, place, None));
             }
         }
-        follower.reconcile(&entries, !first)?;
+        follower.reconcile(entries, !first)?;
         if !first {
             follower.take_over()?;
         }
@@ -189,12 +192,16 @@ impl Follower {
         self.looked = Instant::now();
         let again = self.deferred && self.listed.elapsed() >= self.settings.relist;
         if self.listing.has_changed() || again || !self.refresh()? {
-            let look = |source| Error::Look { subject: self.settings.subject.text(), source };
-            let entries = self.listing.list().map_err(look)?;
-            self.listed = Instant::now();
-            self.reconcile(&entries, false)?;
+            let entries = self.list()?;
+            self.reconcile(entries, false)?;
         }
         self.let_go()
+    }
+
+    fn list(&mut self) -> Result<Vec<Entry>, Error> {
+        self.listed = Instant::now();
+        let look = |source| Error::Look { subject: self.settings.subject.text(), source };
+        self.listing.list().map_err(look)
     }
 
     /// Looks, if nobody has for a second: for whoever reads for long.
@@ -375,7 +382,8 @@ fn first_place(settings: &Settings, entry: &Entry) -> Result<Option<Place>, Erro
     };
     match print() {
         Ok(print) => Ok(print.map(|print| place(entry, &entry.path, print))),
-        Err(error) if entry.wanted.is_none() => {
+        // One of many holds up no other: it begins at its start, when it can be read.
+        Err(error) if entry.wanted.is_none() || matches!(settings.subject, Subject::Groups(_)) => {
             log::warn!("cannot read a file: path={} error={error}", entry.path.display());
             Ok(None)
         }

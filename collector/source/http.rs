@@ -15,7 +15,7 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -23,6 +23,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use super::{Failure, Inlet};
 use crate::counters::Source as Count;
@@ -35,6 +36,9 @@ const LONGEST: usize = 64 << 20;
 
 /// How many requests are put at once: each may wait for room.
 const WORKERS: usize = 8;
+
+/// How long what is posted already may take when it is stopped.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How often it is looked whether it is stopped.
 const POLL: Duration = Duration::from_millis(200);
@@ -171,13 +175,19 @@ impl Http {
             let _inside = runtime.enter();
             tokio::net::TcpListener::from_std(listener)?
         };
-        let serving = runtime.spawn(axum::serve(listener, router).into_future());
+        let (ends, ended) = oneshot::channel::<()>();
+        let serving = axum::serve(listener, router).with_graceful_shutdown(async {
+            // Whether it is told or the teller is gone: it ends.
+            drop(ended.await);
+        });
+        let serving = runtime.spawn(serving.into_future());
         let abort = serving.abort_handle();
         let waiting = Mutex::new(waiting);
         std::thread::scope(|threads| {
             let server = std::thread::Builder::new().name(format!("{}-http", inlet.name()));
-            // It ends when it is aborted, and all connections with the runtime.
             let server = server.spawn_scoped(threads, move || runtime.block_on(serving))?;
+            // Whatever follows, the server ends before the threads are waited for.
+            let abort = Aborts(abort);
             for _ in 0..WORKERS {
                 let worker = std::thread::Builder::new().name(format!("{}-put", inlet.name()));
                 worker.spawn_scoped(threads, || put(&waiting, inlet))?;
@@ -195,12 +205,27 @@ impl Http {
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
             }
-            abort.abort();
+            // What is posted already is answered.
+            drop(ends);
+            let (begun, never) = (Instant::now(), Stop::default());
+            while !server.is_finished() && begun.elapsed() < PATIENCE {
+                never.wait(Duration::from_millis(5));
+            }
+            drop(abort);
             match server.join().expect("a panic ends the process") {
                 Ok(ended) => Ok(ended?),
                 Err(_) => Ok(()),
             }
         })
+    }
+}
+
+/// Ends a server, and all its connections with its runtime, when it is dropped.
+struct Aborts(AbortHandle);
+
+impl Drop for Aborts {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

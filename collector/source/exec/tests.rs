@@ -100,3 +100,135 @@ fn keys_are_known_and_what_cannot_be_is_a_mistake() {
     let (_, found) = exec(&[("command", "x"), ("positionFile", "/p"), ("restart", "true")]);
     assert_eq!(found.len(), 1, "{found:?}");
 }
+
+/// A writer that rotates its own log in any way beside a source that reads it, is stopped and begins anew,
+/// into a channel that is full most of the time. What it cannot show is a kill between two system calls:
+/// that is in the tests of `follow`.
+#[test]
+fn whatever_happens_beside_every_line_comes_once() {
+    let seeds = if testing::all() { 1..=400 } else { 1..=12 };
+    let one = std::env::var("ONLINE_RECALL_TEST_SEED").ok().map(|seed| seed.parse().unwrap());
+    for seed in one.map_or(seeds, |seed: u64| seed..=seed) {
+        let result = std::panic::catch_unwind(|| any_life_beside(seed));
+        assert!(result.is_ok(), "seed {seed} failed: ONLINE_RECALL_TEST_SEED={seed}");
+    }
+}
+
+fn any_life_beside(seed: u64) {
+    use std::io::Write;
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+    use testing::random::Random;
+
+    let folder = testing::folder();
+    let (logs, at) =
+        (folder.path().join("logs"), |name: &str| folder.path().join("logs").join(name));
+    std::fs::create_dir(logs).unwrap();
+    let command = format!("tail -n +1 -F {}", at("log").display());
+    let (written, taken, ended) = (AtomicU64::new(0), AtomicU64::new(0), Stop::default());
+    let write = |random: &mut Random| {
+        let mut file =
+            std::fs::OpenOptions::new().create(true).append(true).open(at("log")).unwrap();
+        for _ in 0..random.below(8) {
+            let mut text = String::new();
+            let many = random.below(30) as u64;
+            for number in written.load(SeqCst)..written.load(SeqCst) + many {
+                text += &format!("{number} {}\n", "x".repeat(random.below(90)));
+            }
+            file.write_all(text.as_bytes()).unwrap();
+            written.fetch_add(many, SeqCst);
+        }
+    };
+    let all_is_read = || {
+        while taken.load(SeqCst) < written.load(SeqCst) && !ended.is_stopped() {
+            std::thread::yield_now();
+        }
+    };
+    // What was rotated before the very first start is past.
+    let first = Trial::new(25);
+    first.stop.stop();
+    first.run_to_end(&mut with(folder.path(), &command, &[]));
+    let mut read = Vec::new();
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            let mut random = Random::new(seed);
+            for _ in 0..20 + random.below(30) {
+                write(&mut random);
+                if at("log.3").exists() {
+                    // What goes away is read before.
+                    all_is_read();
+                }
+                match random.below(5) {
+                    0 | 1 => continue,
+                    _ if !at("log").exists() => continue,
+                    2 => {
+                        all_is_read();
+                        if random.percent(50) {
+                            std::fs::File::create(at("log")).unwrap();
+                        } else {
+                            std::fs::remove_file(at("log")).unwrap();
+                        }
+                        continue;
+                    }
+                    way => {
+                        for number in (1..3).rev() {
+                            let from = at(&format!("log.{number}"));
+                            if from.exists() {
+                                std::fs::rename(from, at(&format!("log.{}", number + 1))).unwrap();
+                            }
+                        }
+                        if way == 3 {
+                            std::fs::rename(at("log"), at("log.1")).unwrap();
+                        } else {
+                            std::fs::copy(at("log"), at("log.1")).unwrap();
+                            std::fs::File::options()
+                                .write(true)
+                                .open(at("log"))
+                                .unwrap()
+                                .set_len(0)
+                                .unwrap();
+                        }
+                    }
+                }
+            }
+            all_is_read();
+            ended.stop();
+        });
+        let mut random = Random::new(seed ^ 1);
+        let begun = std::time::Instant::now();
+        while !ended.is_stopped() {
+            let mut exec = with(folder.path(), &command, &[("batchSize", "20")]);
+            exec.look = Duration::from_millis(1);
+            let trial = Trial::new(60);
+            let until = taken.load(SeqCst) + random.below(400) as u64;
+            std::thread::scope(|threads| {
+                let running = threads.spawn(|| exec.run(&trial.inlet, &trial.stop).unwrap());
+                while taken.load(SeqCst) < until && !ended.is_stopped() {
+                    let some = trial.take(Duration::ZERO);
+                    taken.fetch_add(some.len() as u64, SeqCst);
+                    read.extend(some);
+                    if begun.elapsed() > Duration::from_secs(40) {
+                        ended.stop();
+                    }
+                    std::thread::yield_now();
+                }
+                trial.stop.stop();
+                running.join().unwrap();
+            });
+            let some = trial.take(Duration::ZERO);
+            taken.fetch_add(some.len() as u64, SeqCst);
+            read.extend(some);
+        }
+    });
+    let number = |event: &Event| {
+        let text = std::str::from_utf8(&event.body).unwrap();
+        text.split(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let mut numbers: Vec<_> = read.iter().map(number).collect();
+    numbers.sort_unstable();
+    let expected: Vec<_> = (0..written.load(SeqCst)).collect();
+    let missed: Vec<_> =
+        expected.iter().filter(|number| numbers.binary_search(number).is_err()).collect();
+    let doubled: Vec<_> = numbers.windows(2).filter(|two| two[0] == two[1]).collect();
+    assert!(missed.is_empty() && doubled.is_empty(), "missed {missed:?} doubled {doubled:?}");
+}

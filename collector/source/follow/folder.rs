@@ -128,6 +128,9 @@ pub fn may_hold(log: &Path, path: &Path) -> bool {
 /// How long after a change a folder's time may still stay the same when it changes again.
 const UNSETTLED: Duration = Duration::from_secs(2);
 
+/// How often a folder is listed that changes meanwhile.
+const TRIES: u32 = 10;
+
 /// What is remembered of the folders between two looks.
 #[derive(Debug)]
 pub struct Listing {
@@ -150,11 +153,7 @@ impl Listing {
 
     /// Whether something may have come or gone since they were listed.
     pub fn has_changed(&mut self) -> bool {
-        let now = self.subject.folders().into_iter().map(|folder| {
-            let time = std::fs::metadata(&folder).and_then(|metadata| metadata.modified()).ok();
-            (folder, time)
-        });
-        let now: Vec<_> = now.collect();
+        let now = self.times();
         let unsettled = |time: &Option<SystemTime>| {
             time.is_some_and(|time| time.elapsed().map_or(true, |since| since < UNSETTLED))
         };
@@ -167,11 +166,28 @@ impl Listing {
     ///
     /// If a folder cannot be read. One that is not there is empty.
     pub fn list(&mut self) -> io::Result<Vec<Entry>> {
+        // What is renamed while a folder is read may be seen twice, or not at all.
+        for _ in 0..TRIES {
+            let before = self.times();
+            let entries = self.list_once()?;
+            self.seen = self.times();
+            if self.seen == before {
+                return Ok(entries);
+            }
+        }
+        self.list_once()
+    }
+
+    /// When each folder was changed last.
+    fn times(&self) -> Vec<(PathBuf, Option<SystemTime>)> {
+        let folders = self.subject.folders().into_iter();
+        let time = |folder: &PathBuf| std::fs::metadata(folder).and_then(|there| there.modified());
+        folders.map(|folder| (folder.clone(), time(&folder).ok())).collect()
+    }
+
+    fn list_once(&self) -> io::Result<Vec<Entry>> {
         let mut entries: Vec<Entry> = Vec::new();
-        self.seen.clear();
         for folder in self.subject.folders() {
-            let time = std::fs::metadata(&folder).and_then(|metadata| metadata.modified()).ok();
-            self.seen.push((folder.clone(), time));
             let names = match std::fs::read_dir(&folder) {
                 Ok(names) => names,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

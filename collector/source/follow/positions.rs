@@ -182,7 +182,10 @@ impl Positions {
         let cell = free.unwrap_or(self.cells.len());
         if free.is_none() {
             let many = cell as u64 + GROWTH;
-            let grown = self.file.set_len(HEADER + many * CELL).and_then(|()| self.file.sync_all());
+            // Written, not only made longer: a note must not fail for want of room.
+            let zeros = vec![0; (GROWTH * CELL) as usize];
+            let grown = self.file.write_all_at(&zeros, HEADER + cell as u64 * CELL);
+            let grown = grown.and_then(|()| self.file.sync_all());
             grown.map_err(|source| Error::Io { path: self.path.clone(), source })?;
             self.cells.resize(many as usize, (0, false));
         }

@@ -13,9 +13,43 @@ use super::{Error, Follower, MOST_OPEN, Start, number, place, unreadable};
 impl Follower {
     /// Finds every followed file again, and what is new; `starting` where nobody has looked before in this
     /// run.
-    pub(super) fn reconcile(&mut self, entries: &[Entry], starting: bool) -> Result<(), Error> {
+    pub(super) fn reconcile(
+        &mut self,
+        mut entries: Vec<Entry>,
+        starting: bool,
+    ) -> Result<(), Error> {
         // STEP 1: every file that lies there under its inode is known to be the same, or to be cut. The
         // others lie nowhere.
+        let mut cut = self.find(&entries);
+        if !cut.is_empty() {
+            // A copy is there before the file is cut: a listing that is made afterwards has it.
+            entries = self.list()?;
+            cut = self.find(&entries);
+        }
+        // STEP 2: what lies nowhere and was never seen in this run may lie there under another inode: it was
+        // moved here, or the device has another number since the machine was started.
+        if starting {
+            self.find_moved(&entries)?;
+        }
+        // STEP 3: what was cut goes on in its copy; the file itself begins anew.
+        self.deferred = false;
+        for (cell, entry, was) in cut {
+            self.go_on_in_copy(cell, &entry, was, &entries)?;
+        }
+        if self.deferred {
+            // What is a copy is not known yet.
+            return Ok(());
+        }
+        // STEP 4: what is new begins, unless it is a copy of what is followed.
+        let known: BTreeSet<Id> = self.files.iter().map(Tracked::id).collect();
+        for entry in entries.iter().filter(|entry| !known.contains(&entry.id)) {
+            self.begin(entry, &entries, starting)?;
+        }
+        Ok(())
+    }
+
+    /// Finds every followed file; returns those that were cut, with how long they were.
+    fn find(&mut self, entries: &[Entry]) -> Vec<(Cell, Entry, u64)> {
         let mut cut = Vec::new();
         let by_id: BTreeMap<Id, &Entry> = entries.iter().map(|entry| (entry.id, entry)).collect();
         for at in 0..self.files.len() {
@@ -47,25 +81,10 @@ impl Follower {
                 file.group = subject.wants(base).unwrap_or(file.group);
             }
             if !is_same {
-                cut.push((file.cell, entry, was));
+                cut.push((file.cell, entry.clone(), was));
             }
         }
-        // STEP 2: what lies nowhere and was never seen in this run may lie there under another inode: it was
-        // moved here, or the device has another number since the machine was started.
-        if starting {
-            self.find_moved(entries)?;
-        }
-        // STEP 3: what was cut goes on in its copy; the file itself begins anew.
-        for (cell, entry, was) in cut {
-            self.go_on_in_copy(cell, entry, was, entries)?;
-        }
-        // STEP 4: what is new begins, unless it is a copy of what is followed.
-        self.deferred = false;
-        let known: BTreeSet<Id> = self.files.iter().map(Tracked::id).collect();
-        for entry in entries.iter().filter(|entry| !known.contains(&entry.id)) {
-            self.begin(entry, entries, starting)?;
-        }
-        Ok(())
+        cut
     }
 
     fn find_moved(&mut self, entries: &[Entry]) -> Result<(), Error> {
@@ -113,6 +132,12 @@ impl Follower {
         });
         let (mut rest, mut read) = (None, Vec::new());
         for copy in copies {
+            if opened(copy).is_none() {
+                // It was renamed since it was listed.
+                self.files[at].suspect = true;
+                self.deferred = true;
+                return Ok(());
+            }
             if fits(&old.print, copy) && position > 0 {
                 // Of several, the one that was made last.
                 rest = Some(copy);
@@ -190,7 +215,10 @@ impl Follower {
                 continue;
             }
             let file = &mut self.files[at];
-            let Some(head) = head(entry) else { return Ok(()) };
+            let Some(head) = head(entry) else {
+                self.deferred = true;
+                return Ok(());
+            };
             let live = match file.file() {
                 Ok(Some(file)) => print::head(file).unwrap_or_default(),
                 Ok(None) | Err(_) => Vec::new(),
@@ -212,12 +240,24 @@ impl Follower {
         } else {
             Start::Beginning
         };
+        let file = match tracked::open(&entry.path, entry.id) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                if self.unreadable.insert(entry.path.clone()) {
+                    log::warn!("cannot read a file: path={} error={error}", entry.path.display());
+                }
+                self.deferred = true;
+                return Ok(());
+            }
+        };
+        self.unreadable.remove(&entry.path);
         let begins = match taken_over.filter(|position| starting && *position <= entry.size) {
             Some(position) => Some(position),
             None if start == Start::Beginning => Some(0),
-            None => opened(entry).and_then(|file| start.position(&file, entry.size).ok()),
+            None => start.position(&file, entry.size).ok(),
         };
-        if let Some(print) = begins.and_then(|position| print_of(entry, position)) {
+        if let Some(print) = begins.and_then(|position| Print::of(&file, position).ok()) {
             log::info!(
                 "a file is followed: path={} position={}",
                 entry.path.display(),
