@@ -151,7 +151,7 @@ impl Follower {
             None => {
                 let mut places = Vec::new();
                 for entry in &entries {
-                    places.extend(first_place(&settings, entry)?);
+                    places.extend(first_place(&settings, &listing, entry)?);
                 }
                 let (positions, cells) = Positions::create(&settings.positions, &subject, &places)?;
                 (positions, cells.into_iter().zip(places).collect(), true)
@@ -364,11 +364,15 @@ impl Follower {
 }
 
 /// Where reading begins in a file that is there at the very first start; None where it is not followed.
-fn first_place(settings: &Settings, entry: &Entry) -> Result<Option<Place>, Error> {
+fn first_place(
+    settings: &Settings,
+    listing: &Listing,
+    entry: &Entry,
+) -> Result<Option<Place>, Error> {
     let start = match entry.wanted {
         Some(_) => settings.start,
         // What was rotated before is past.
-        None if settings.subject.wants_rotated(&entry.path) => Start::End,
+        None if listing.wants_rotated(&entry.path) => Start::End,
         None => return Ok(None),
     };
     let print = || -> io::Result<Option<Print>> {

@@ -79,29 +79,30 @@ impl Subject {
         }
     }
 
-    /// Whether a file is an earlier one of what is followed, by its name, and wanted as that.
-    pub fn wants_rotated(&self, path: &Path) -> bool {
-        match self {
-            Subject::File(wanted) => is_rotated(wanted, path),
-            Subject::Groups(_) => false,
-        }
-    }
-
     /// Where to look.
-    fn folders(&self) -> Vec<PathBuf> {
-        let mut folders = match self {
+    fn folders(&self, beside: Option<&Path>) -> Vec<PathBuf> {
+        let mut folders: Vec<_> = match self {
             Subject::File(wanted) => {
-                let mut folders = vec![wanted.parent().unwrap_or(Path::new("/")).to_owned()];
-                // Behind a link, what it pointed to before lies where it points to.
-                let target = wanted.canonicalize();
-                folders.extend(target.ok().and_then(|target| Some(target.parent()?.to_owned())));
-                folders
+                let logs = [Some(&**wanted), beside].into_iter().flatten();
+                logs.map(|log| log.parent().unwrap_or(Path::new("/")).to_owned()).collect()
             }
             Subject::Groups(groups) => groups.iter().map(|group| group.folder.clone()).collect(),
         };
         folders.sort();
         folders.dedup();
         folders
+    }
+
+    /// What a link points to: what it pointed to before, and copies, lie beside that.
+    fn behind_link(&self) -> Option<PathBuf> {
+        let Subject::File(wanted) = self else { return None };
+        let target = wanted.canonicalize().ok()?;
+        let (folder, name) = (wanted.parent()?, target.file_name()?);
+        // A folder may have several names; one is used.
+        if folder.canonicalize().ok().as_deref() == target.parent() {
+            return Some(folder.join(name));
+        }
+        Some(target)
     }
 }
 
@@ -137,18 +138,33 @@ pub struct Listing {
     subject: Subject,
     /// Whether a folder that has not changed is not listed again.
     cached: bool,
+    /// What the followed file is, behind links.
+    beside: Option<PathBuf>,
     seen: Vec<(PathBuf, Option<SystemTime>)>,
 }
 
 impl Listing {
     /// Of the folders of a subject.
     pub fn new(subject: Subject, cached: bool) -> Listing {
-        Listing { subject, cached, seen: Vec::new() }
+        Listing { beside: subject.behind_link(), subject, cached, seen: Vec::new() }
     }
 
     /// Whose folders they are.
     pub fn subject(&self) -> &Subject {
         &self.subject
+    }
+
+    /// The name by which earlier files and copies are known, where there is one for all.
+    pub fn base(&self) -> Option<&Path> {
+        match &self.subject {
+            Subject::File(wanted) => Some(self.beside.as_deref().unwrap_or(wanted)),
+            Subject::Groups(_) => None,
+        }
+    }
+
+    /// Whether a file is an earlier one of what is followed, by its name, and wanted as that.
+    pub fn wants_rotated(&self, path: &Path) -> bool {
+        self.base().is_some_and(|base| is_rotated(base, path))
     }
 
     /// Whether something may have come or gone since they were listed.
@@ -166,6 +182,7 @@ impl Listing {
     ///
     /// If a folder cannot be read. One that is not there is empty.
     pub fn list(&mut self) -> io::Result<Vec<Entry>> {
+        self.beside = self.subject.behind_link();
         // What is renamed while a folder is read may be seen twice, or not at all.
         for _ in 0..TRIES {
             let before = self.times();
@@ -180,14 +197,14 @@ impl Listing {
 
     /// When each folder was changed last.
     fn times(&self) -> Vec<(PathBuf, Option<SystemTime>)> {
-        let folders = self.subject.folders().into_iter();
+        let folders = self.subject.folders(self.beside.as_deref()).into_iter();
         let time = |folder: &PathBuf| std::fs::metadata(folder).and_then(|there| there.modified());
         folders.map(|folder| (folder.clone(), time(&folder).ok())).collect()
     }
 
     fn list_once(&self) -> io::Result<Vec<Entry>> {
         let mut entries: Vec<Entry> = Vec::new();
-        for folder in self.subject.folders() {
+        for folder in self.subject.folders(self.beside.as_deref()) {
             let names = match std::fs::read_dir(&folder) {
                 Ok(names) => names,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

@@ -24,7 +24,12 @@ impl Follower {
         if !cut.is_empty() {
             // A copy is there before the file is cut: a listing that is made afterwards has it.
             entries = self.list()?;
-            cut = self.find(&entries);
+            let mut again = self.find(&entries);
+            for (cell, _, long) in &mut again {
+                let was = cut.iter().find(|(known, ..)| known == cell).map(|(_, _, was)| *was);
+                *long = was.unwrap_or(*long);
+            }
+            cut = again;
         }
         // STEP 2: what lies nowhere and was never seen in this run may lie there under another inode: it was
         // moved here, or the device has another number since the machine was started.
@@ -203,8 +208,7 @@ impl Follower {
     }
 
     fn begin(&mut self, entry: &Entry, entries: &[Entry], starting: bool) -> Result<(), Error> {
-        let subject = self.listing.subject();
-        if entry.wanted.is_none() && !subject.wants_rotated(&entry.path) {
+        if entry.wanted.is_none() && !self.listing.wants_rotated(&entry.path) {
             return Ok(());
         }
         // What it may be a copy of.
@@ -230,7 +234,7 @@ impl Follower {
             }
             base = Some(log);
         }
-        let base = base.unwrap_or_else(|| match subject {
+        let base = base.unwrap_or_else(|| match self.listing.subject() {
             Subject::File(path) => path.clone(),
             Subject::Groups(_) => entry.path.clone(),
         });
@@ -287,10 +291,8 @@ impl Follower {
 
     /// The name under which a file is followed, if it can be known.
     fn base(&self, file: &Tracked, entries: &[Entry]) -> Option<PathBuf> {
-        if let Subject::File(path) = self.listing.subject() {
-            // Behind a link, copies lie beside what it points to.
-            let target = path.canonicalize().ok();
-            return Some(target.unwrap_or_else(|| path.clone()));
+        if let Some(base) = self.listing.base() {
+            return Some(base.to_owned());
         }
         let by_name = || {
             let found = entries.iter().find(|entry| number(&entry.path) == file.place.name);

@@ -318,6 +318,27 @@ fn a_file_behind_a_link_is_followed_where_the_link_points_to() {
 }
 
 #[test]
+fn a_file_in_a_folder_that_has_another_name_is_followed_with_its_copies() {
+    let mut place = beginning();
+    let alias = place.folder.path().join("alias");
+    std::os::unix::fs::symlink(place.path(""), &alias).unwrap();
+    place.settings.subject = Subject::File(alias.join("log"));
+    place.append("log", "a\n");
+    assert_eq!(lines(&mut place.follower()), ["a"]);
+    place.append("log", "b\n");
+    place.copy("log", "log.1");
+    place.cut("log");
+    place.append("log", "c\n");
+    assert_eq!(lines(&mut place.follower()), ["b", "c"]);
+    place.rename("log.1", "log.3");
+    place.rename("log", "log.2");
+    place.append("log", "d\n");
+    place.rename("log", "log.1");
+    place.append("log", "e\n");
+    assert_eq!(lines(&mut place.follower()), ["d", "e"]);
+}
+
+#[test]
 fn groups_read_a_file_once_whatever_it_is_renamed_to() {
     let mut place = beginning();
     let (properties, findings) = (Vec::new(), crate::findings::Findings::default());
