@@ -229,7 +229,7 @@ fn deliver(mut group: Group, ends: &Ends) {
     let name =
         group.members().map(|member| member.tap.name().to_owned()).collect::<Vec<_>>().join(", ");
     let (mut wait, mut failing, mut said) = (WAITS.0, None::<Instant>, None::<Instant>);
-    while !ends.at_once.is_stopped() && !(ends.sinks.is_stopped() && has_delivered(&group)) {
+    while !(ends.at_once.is_stopped() || ends.sinks.is_stopped() && has_delivered(&group)) {
         match group.turn() {
             Ok(_) => {
                 if let Some(since) = failing.take() {

@@ -60,6 +60,9 @@ pub struct Positions {
     cells: Vec<(u64, bool)>,
 }
 
+/// Positions that stand there, with all places.
+pub type Known = (Positions, Vec<(Cell, Place)>);
+
 /// Why positions cannot be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -92,10 +95,7 @@ impl Positions {
     /// # Errors
     ///
     /// If they cannot be read, or another process has them.
-    pub fn open(
-        path: &Path,
-        subject: &str,
-    ) -> Result<Option<(Positions, Vec<(Cell, Place)>)>, Error> {
+    pub fn open(path: &Path, subject: &str) -> Result<Option<Known>, Error> {
         let io = |source| Error::Io { path: path.to_owned(), source };
         let file = match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => file,
