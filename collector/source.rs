@@ -71,3 +71,25 @@ pub fn read(kind: &str, keys: &Keys<'_>) -> Option<Box<dyn Source>> {
 
 /// The types that [`read`] knows.
 pub const TYPES: &[&str] = &["exec", "http", "netcat", "seq", "spooldir", "TAILDIR"];
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn flumes_names_are_known() {
+        for kind in [
+            "exec",
+            "org.apache.flume.source.ExecSource",
+            "TAILDIR",
+            "org.apache.flume.source.taildir.TaildirSource",
+            "spooldir",
+            "org.apache.flume.source.SpoolDirectorySource",
+            "NetCat",
+            "org.apache.flume.source.NetcatSource",
+            "http",
+            "org.apache.flume.source.http.HTTPSource",
+        ] {
+            let (source, _) = super::trial::read(&[], |keys| super::read(kind, keys));
+            assert!(source.is_some(), "{kind}");
+        }
+    }
+}

@@ -257,6 +257,14 @@ mod tests {
     }
 
     #[test]
+    fn a_tracker_that_flume_has_written_is_read() {
+        // By `DurablePositionTracker` of Flume 1.11.0, which also reads ours.
+        let left = parsed(include_bytes!("flume.meta")).unwrap();
+        let place = Place { offset: 3_000_000_000, skip: 0 };
+        assert_eq!(left, Left { path: "/spool/a".into(), place, stamp: None });
+    }
+
+    #[test]
     fn flumes_trackers_are_read_with_their_last_record_that_is_whole() {
         let folder = tempfile::tempdir().unwrap();
         let schema = schema();
