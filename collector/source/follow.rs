@@ -1,6 +1,6 @@
 //! Follows files that grow, are renamed, copied, cut and deleted, and loses and doubles no line of them.
 //!
-//! A file is known by its device and inode, and by its [print](print): what stands in it at its beginning
+//! A file is known by its device and inode, and by its [print](mod@print): what stands in it at its beginning
 //! and just before the position. Before each read the bytes before the position are read again and compared,
 //! so that a file which was cut and has grown again, or another one on the same inode, is noticed whatever
 //! its length.
@@ -8,7 +8,7 @@
 //! | what happens | what is done |
 //! | --- | --- |
 //! | the file is renamed, a new one begins | the old one is read to its end, wherever it lies in the folder, then the new one from its start |
-//! | that, while nobody looked | likewise: it is found by inode and print; what came and was renamed in between is read too, by [its name](rotation) |
+//! | that, while nobody looked | likewise: it is found by inode and print; what came and was renamed in between is read too, by its name |
 //! | it is copied and cut | what was not read yet is read from the copy, then the file from its start; the copy is not read otherwise |
 //! | it is cut | it is read from its start; what was not read is gone, which is logged |
 //! | its inode is used again | the print does not fit: it is a new file |

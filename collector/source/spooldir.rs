@@ -213,7 +213,7 @@ impl Spooldir {
         let mut noted = begins;
         let mut note = |place: Place| {
             if tracker.is_none() {
-                let begun = Tracker::begin(&self.trackers, path, &stamp, place);
+                let begun = Tracker::begin(&self.trackers, path, &stamp, place, inlet.is_durable());
                 tracker = Some(begun.map_err(tracked)?);
             }
             let tracker = tracker.as_ref().expect("it has begun");

@@ -171,7 +171,7 @@ fn flumes_tracker_is_taken_over() {
     std::fs::create_dir(spool.path(".flumespool")).unwrap();
     let stamp = Stamp::of(&std::fs::metadata(spool.path("a")).unwrap());
     let place = Place { offset: 2, skip: 0 };
-    Tracker::begin(&spool.path(".flumespool"), &spool.path("a"), &stamp, place).unwrap();
+    Tracker::begin(&spool.path(".flumespool"), &spool.path("a"), &stamp, place, true).unwrap();
     assert_eq!(bodies(&spool.all(&mut spool.source(&[]))), ["2", "3"]);
 }
 
@@ -184,7 +184,7 @@ fn a_file_that_was_replaced_meanwhile_is_read_from_its_start_and_one_that_was_ch
     let begin = || {
         let stamp = Stamp::of(&std::fs::metadata(spool.path("a")).unwrap());
         let place = Place { offset: 2, skip: 0 };
-        Tracker::begin(&spool.path(".flumespool"), &spool.path("a"), &stamp, place).unwrap();
+        Tracker::begin(&spool.path(".flumespool"), &spool.path("a"), &stamp, place, true).unwrap();
     };
     begin();
     spool.write("b", "4\n5\n");

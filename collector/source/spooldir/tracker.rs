@@ -116,7 +116,13 @@ impl Tracker {
     /// # Errors
     ///
     /// If it cannot be noted.
-    pub fn begin(folder: &Path, target: &Path, stamp: &Stamp, place: Place) -> io::Result<Tracker> {
+    pub fn begin(
+        folder: &Path,
+        target: &Path,
+        stamp: &Stamp,
+        place: Place,
+        synced: bool,
+    ) -> io::Result<Tracker> {
         let sync: [u8; 16] = *uuid::Uuid::new_v4().as_bytes();
         let header = |fill: usize| {
             let mut bytes = container::MAGIC.to_vec();
@@ -144,7 +150,13 @@ impl Tracker {
         let beside = folder.join(format!("{NAME}.new"));
         let mut file = File::options().write(true).create(true).truncate(true).open(&beside)?;
         file.write_all(&bytes)?;
+        if synced {
+            file.sync_all()?;
+        }
         std::fs::rename(&beside, &path)?;
+        if synced {
+            File::open(folder)?.sync_all()?;
+        }
         Ok(Tracker { file, path, sync, at })
     }
 
@@ -236,7 +248,7 @@ mod tests {
         for long in 0..600 {
             let target = PathBuf::from(format!("/spool/{}", "x".repeat(long)));
             let place = Place { offset: 5, skip: 0 };
-            let tracker = Tracker::begin(folder.path(), &target, &stamp, place).unwrap();
+            let tracker = Tracker::begin(folder.path(), &target, &stamp, place, false).unwrap();
             assert!(tracker.at as usize % SECTOR <= SECTOR - 128, "{}", tracker.at);
             for offset in [0, 63, 64, 1 << 20, 1 << 40, i64::MAX as u64] {
                 let place = Place { offset, skip: offset / 3 };
