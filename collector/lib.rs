@@ -21,6 +21,7 @@
 //! - [`counters`]: what each component has counted; [`parts`]: all of them, and whether it adds up;
 //! - [`dead_letters`]: what a sink can never take;
 //! - [`avro`]: Flume's wire, both ways; [`tls`]: its TLS, by stores of Java or files in PEM;
+//! - [`charset`]: charsets by Java's names;
 //! - [`hdfs`]: connections to Hadoop's file systems;
 //! - [`stop`]: how threads are told to end.
 //!
@@ -29,6 +30,7 @@
 pub mod agent;
 pub mod avro;
 pub mod channel;
+pub mod charset;
 pub mod counters;
 pub mod dead_letters;
 pub mod event;

@@ -10,8 +10,17 @@
 //! that ends with an error is begun again, with growing waits.
 
 pub mod avro;
+pub mod exec;
+pub mod follow;
+pub mod http;
 pub mod inlet;
+pub mod netcat;
+pub mod pattern;
 pub mod seq;
+pub mod spooldir;
+pub mod taildir;
+#[cfg(test)]
+mod trial;
 
 use std::fmt::Debug;
 
@@ -52,10 +61,37 @@ pub fn read(kind: &str, keys: &Keys<'_>) -> Option<Box<dyn Source>> {
     let name = kind.strip_prefix("org.apache.flume.source.").unwrap_or(kind);
     Some(match &*name.to_ascii_lowercase() {
         "avro" | "avrosource" => Box::new(avro::Avro::read(keys)),
+        "exec" | "execsource" => Box::new(exec::Exec::read(keys)),
+        "http" | "http.httpsource" => Box::new(http::Http::read(keys)),
+        "netcat" | "netcatsource" => Box::new(netcat::Netcat::read(keys)),
         "seq" | "sequencegeneratorsource" => Box::new(seq::Seq::read(keys)),
+        "spooldir" | "spooldirectorysource" => Box::new(spooldir::Spooldir::read(keys)),
+        "taildir" | "taildir.taildirsource" => Box::new(taildir::Taildir::read(keys)),
         _ => return None,
     })
 }
 
 /// The types that [`read`] knows.
-pub const TYPES: &[&str] = &["seq", "avro"];
+pub const TYPES: &[&str] = &["avro", "exec", "http", "netcat", "seq", "spooldir", "TAILDIR"];
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn flumes_names_are_known() {
+        for kind in [
+            "exec",
+            "org.apache.flume.source.ExecSource",
+            "TAILDIR",
+            "org.apache.flume.source.taildir.TaildirSource",
+            "spooldir",
+            "org.apache.flume.source.SpoolDirectorySource",
+            "NetCat",
+            "org.apache.flume.source.NetcatSource",
+            "http",
+            "org.apache.flume.source.http.HTTPSource",
+        ] {
+            let (source, _) = super::trial::read(&[], |keys| super::read(kind, keys));
+            assert!(source.is_some(), "{kind}");
+        }
+    }
+}

@@ -78,6 +78,11 @@ impl Inlet {
         &self.flow
     }
 
+    /// Whether a channel that must take its events outlives the machine: then the source's position does, too.
+    pub fn is_durable(&self) -> bool {
+        self.channels.iter().any(|channel| channel.is_durable())
+    }
+
     /// Puts a batch: when this returns, every required channel has it.
     ///
     /// # Errors

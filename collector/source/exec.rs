@@ -1,0 +1,127 @@
+//! What a command says, line by line.
+//!
+//! `tail -F FILE` and the like are not run: [`follow`](super::follow) does it, with positions, and loses
+//! nothing. Every other command runs as in Flume, with one difference: what was read of it is put into the
+//! channels however long they are full.
+
+mod command;
+mod tail;
+
+use std::time::Duration;
+
+use command::Command;
+use tail::Tail;
+
+use super::follow::folder::Subject;
+use super::follow::{Follower, Settings};
+use super::{Failure, Inlet, Stopped};
+use crate::charset::Charset;
+use crate::event::Event;
+use crate::keys::Keys;
+use crate::running;
+use crate::stop::Stop;
+
+/// A line is seen so soon, at most.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Makes events of the lines of a command, or of a file that it would follow.
+#[derive(Debug)]
+pub struct Exec {
+    batch: usize,
+    /// How often a followed file is looked at while it is quiet.
+    look: Duration,
+    does: Does,
+}
+
+#[derive(Debug)]
+enum Does {
+    Follow(Settings),
+    Run(Command),
+}
+
+impl Exec {
+    /// Reads its keys.
+    pub fn read(keys: &Keys<'_>) -> Exec {
+        let text = keys.required("command");
+        let shell = keys.text("shell");
+        let milliseconds = Duration::from_millis(1);
+        let batch = keys.count("batchSize", 20);
+        let timeout = keys.time("batchTimeout", milliseconds, 3000);
+        let restarts = keys.flag("restart", false);
+        let throttle = keys.time("restartThrottle", milliseconds, 10_000);
+        let logs_errors = keys.flag("logStdErr", false);
+        let charset = Charset::read(keys, "charset");
+        if !charset.has_lines_of_bytes() {
+            let name = keys.text_or("charset", "UTF-8");
+            keys.wrong("charset", &name, "a charset in which the byte 10 ends a line");
+        }
+        let tail = Tail::of(&text);
+        // It is ours, so it is not asked for where it has no meaning.
+        let own = running::folder(keys.agent(), keys.name()).join("position");
+        let Some(Tail { path, start }) = tail else {
+            if keys.is_given("positionFile") {
+                keys.ignore("positionFile", "only a file that tail -F names alone is followed");
+            }
+            if text.contains("tail ") {
+                keys.advise(
+                    "command",
+                    "it runs as a command, and keeps no position; tail -F with one file, and nothing else, is \
+                     followed here, and loses nothing",
+                );
+            }
+            let command = Command { text, shell, batch, timeout, restarts, throttle, logs_errors };
+            return Exec { batch, look: LOOK, does: Does::Run(command) };
+        };
+        let positions = keys.text_or("positionFile", &own.to_string_lossy());
+        let settings = Settings { start, ..Settings::new(Subject::File(path), positions.into()) };
+        Exec { batch, look: LOOK, does: Does::Follow(settings) }
+    }
+
+    /// Follows a file until it is stopped.
+    fn follow(&self, settings: &Settings, inlet: &Inlet, stop: &Stop) -> Result<(), Failure> {
+        let mut follower = Follower::open(settings.clone())?;
+        loop {
+            follower.look()?;
+            for cell in follower.due() {
+                while let Some(lines) = follower.read(cell, self.batch)? {
+                    let events = lines.bodies.iter().map(|body| Event::new(body.clone())).collect();
+                    if let Err(Stopped) = inlet.persist(events, stop) {
+                        return Ok(());
+                    }
+                    follower.note(lines, inlet.is_durable())?;
+                    if stop.is_stopped() {
+                        return Ok(());
+                    }
+                    // What is renamed and deleted while an older file is read is opened in time.
+                    follower.look_at_times()?;
+                }
+            }
+            if stop.wait(self.look) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl super::Source for Exec {
+    fn batch(&self) -> usize {
+        self.batch
+    }
+
+    fn run(&mut self, inlet: &Inlet, stop: &Stop) -> Result<(), Failure> {
+        match &self.does {
+            Does::Follow(settings) => self.follow(settings, inlet, stop),
+            Does::Run(command) => command.run(inlet, stop),
+        }
+    }
+
+    fn loses(&self) -> Option<&'static str> {
+        match self.does {
+            Does::Follow(_) => None,
+            Does::Run(_) => Some("what its command has said and no channel has is lost"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

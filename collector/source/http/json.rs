@@ -1,0 +1,109 @@
+//! An array of events in JSON, as Flume's `JSONHandler` takes it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Bad, Posted};
+use crate::charset::{Charset, Faults, Order};
+use crate::event::{Event, Text};
+
+#[derive(Debug, Deserialize)]
+struct Raw {
+    #[serde(default)]
+    headers: Option<BTreeMap<String, Value>>,
+    #[serde(default)]
+    body: Option<Value>,
+}
+
+/// The charset of a body: what it is decoded by, and what the events' bodies are encoded by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Letters {
+    Utf8,
+    Utf16,
+    Utf32,
+}
+
+/// The events of what was posted.
+pub fn events(posted: &Posted) -> Result<Vec<Event>, Bad> {
+    let letters = letters(posted.content_type.as_deref().unwrap_or_default())?;
+    let text = letters.decode(&posted.body)?;
+    let raw: Vec<Raw> = serde_json::from_str(&text)?;
+    raw.into_iter().map(|raw| event(raw, letters)).collect()
+}
+
+fn event(raw: Raw, letters: Letters) -> Result<Event, Bad> {
+    let header = |(name, value): (String, Value)| {
+        Ok::<(Text, Text), Bad>((name.into(), plain(value)?.into()))
+    };
+    let headers = raw.headers.unwrap_or_default().into_iter().filter(|(_, value)| !value.is_null());
+    let headers = headers.map(header).collect::<Result<_, _>>()?;
+    let body = raw.body.filter(|body| !body.is_null()).map(plain).transpose()?.unwrap_or_default();
+    Ok(Event { headers, body: letters.encode(body).into() })
+}
+
+/// A value that stands for a text; as in Flume, a number or a yes or no does, too.
+fn plain(value: Value) -> Result<String, Bad> {
+    use serde::de::Error;
+    match value {
+        Value::String(text) => Ok(text),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Bool(flag) => Ok(flag.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => {
+            Err(serde_json::Error::custom("a header or body is no text").into())
+        }
+    }
+}
+
+/// The charset that a content type names.
+fn letters(content_type: &str) -> Result<Letters, Bad> {
+    let parts = content_type.split(';').skip(1).map(str::trim);
+    let charset = parts.filter_map(|part| part.split_once('=')).find_map(|(name, value)| {
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
+    });
+    match charset.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("utf-8") => Ok(Letters::Utf8),
+        Some("utf-16") => Ok(Letters::Utf16),
+        Some("utf-32") => Ok(Letters::Utf32),
+        Some(other) => Err(Bad::Charset(other.to_owned())),
+    }
+}
+
+impl Letters {
+    fn decode(self, bytes: &[u8]) -> Result<Cow<'_, str>, Bad> {
+        match self {
+            Letters::Utf8 => Charset::Utf8.decode(bytes, Faults::Fail).map_err(|_| Bad::Letters),
+            Letters::Utf16 => {
+                Charset::Utf16(Order::Marked).decode(bytes, Faults::Fail).map_err(|_| Bad::Letters)
+            }
+            Letters::Utf32 => {
+                let (units, rest) = bytes.as_chunks::<4>();
+                let is_little = units.first() == Some(&[0xff, 0xfe, 0, 0]);
+                let unit = |unit: &[u8; 4]| {
+                    let number = if is_little {
+                        u32::from_le_bytes(*unit)
+                    } else {
+                        u32::from_be_bytes(*unit)
+                    };
+                    char::from_u32(number)
+                };
+                let text: Option<String> = units.iter().map(unit).collect();
+                let text = text.filter(|_| rest.is_empty()).ok_or(Bad::Letters)?;
+                Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned).into())
+            }
+        }
+    }
+
+    /// As Java does.
+    fn encode(self, text: String) -> Vec<u8> {
+        match self {
+            Letters::Utf8 => text.into_bytes(),
+            Letters::Utf16 => Charset::Utf16(Order::Marked).encode(&text),
+            Letters::Utf32 => {
+                text.chars().flat_map(|letter| u32::from(letter).to_be_bytes()).collect()
+            }
+        }
+    }
+}
