@@ -19,7 +19,7 @@
 //! - [`sink`]: where they go: the contract, and the sinks; [`group`]: several sinks for one channel;
 //! - [`running`]: an agent at work;
 //! - [`counters`]: what each component has counted; [`dead_letters`]: what a sink can never take;
-//! - [`hdfs`]: connections to Hadoop's file systems;
+//! - [`hdfs`]: connections to Hadoop's file systems, for reading; [`storage`]: what sinks write files into;
 //! - [`stop`]: how threads are told to end.
 //!
 //! The crate knows nothing of what its events mean.
@@ -40,3 +40,4 @@ pub mod selector;
 pub mod sink;
 pub mod source;
 pub mod stop;
+pub mod storage;

@@ -10,8 +10,11 @@
 //! dead ([`Tap::commit`]), which keeps it with the reason. All other trouble is a failure of the turn: the
 //! take goes back, and the next turn comes after a wait, or another sink of the group has it.
 
+pub mod file_roll;
+pub mod hdfs;
 pub mod logger;
 pub mod null;
+pub mod serializer;
 pub mod tap;
 
 use std::fmt::Debug;
@@ -92,6 +95,8 @@ pub trait Sink: Debug + Send {
 pub fn read(kind: &str, keys: &Keys<'_>) -> Option<Box<dyn Sink>> {
     let name = kind.strip_prefix("org.apache.flume.sink.").unwrap_or(kind);
     Some(match &*name.to_ascii_lowercase() {
+        "hdfs" | "hdfs.hdfseventsink" => Box::new(hdfs::Hdfs::read(keys)),
+        "file_roll" | "rollingfilesink" => Box::new(file_roll::FileRoll::read(keys)),
         "null" | "nullsink" => Box::new(null::Null::read(keys)),
         "logger" | "loggersink" => Box::new(logger::Logger::read(keys)),
         _ => return None,
@@ -99,4 +104,4 @@ pub fn read(kind: &str, keys: &Keys<'_>) -> Option<Box<dyn Sink>> {
 }
 
 /// The types that [`read`] knows.
-pub const TYPES: &[&str] = &["null", "logger"];
+pub const TYPES: &[&str] = &["file_roll", "hdfs", "null", "logger"];
