@@ -1,6 +1,6 @@
 //! What a HDFS sink has taken and not yet committed, and the buckets that write it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ pub struct Work {
     shared: Arc<Shared>,
     reports: Receiver<Report>,
     ends: watch::Sender<bool>,
-    takes: HashMap<u64, Held>,
+    takes: BTreeMap<u64, Held>,
     next_take: u64,
     events: usize,
     bytes: usize,
@@ -51,8 +51,16 @@ pub struct Work {
     in_flight: usize,
     /// Whether a file has failed, and nothing was synced since.
     is_failing: bool,
-    /// Why the last one has failed, until that is said.
-    error: Option<Error>,
+    /// Why the last one has failed.
+    error: Option<Arc<Error>>,
+}
+
+/// Why nothing goes on.
+#[derive(Debug, thiserror::Error)]
+#[error("{events} events wait for a file")]
+struct Waiting {
+    events: usize,
+    source: Arc<Error>,
 }
 
 /// A take that is not committed.
@@ -159,7 +167,7 @@ impl Work {
             shared,
             reports,
             ends,
-            takes: HashMap::new(),
+            takes: BTreeMap::new(),
             next_take: 0,
             events: 0,
             bytes: 0,
@@ -341,7 +349,7 @@ impl Work {
                     }
                 }
                 self.is_failing = true;
-                self.error = Some(error);
+                self.error = Some(Arc::new(error));
             }
         }
         Ok(())
@@ -389,10 +397,10 @@ impl Work {
         if self.in_flight > 0 || !self.is_failing {
             return Ok(());
         }
-        Err(match self.error.take() {
-            Some(error) => error.into(),
-            None => format!("{} events wait for a file", self.events).into(),
-        })
+        match &self.error {
+            Some(error) => Err(Waiting { events: self.events, source: Arc::clone(error) }.into()),
+            None => Ok(()),
+        }
     }
 
     /// Lets the takes go back whose parts rest; one of which others are being written, when these are.
@@ -405,15 +413,15 @@ impl Work {
                 }
             }
         }
-        let (events, bytes) = (&mut self.events, &mut self.bytes);
-        self.takes.retain(|_, held| {
-            let stays = held.owing > 0;
-            if !stays {
-                *events -= held.taken.events().len();
-                *bytes -= held.bytes;
+        let over = self.takes.iter().filter(|(_, held)| held.owing == 0);
+        let over: Vec<_> = over.map(|(take, _)| *take).collect();
+        // Each goes to the channel's head: the last one first.
+        for take in over.iter().rev() {
+            if let Some(held) = self.takes.remove(take) {
+                self.events -= held.taken.events().len();
+                self.bytes -= held.bytes;
             }
-            stays
-        });
+        }
     }
 
     /// Ends all files, and waits until each was tried once.
@@ -423,7 +431,7 @@ impl Work {
     /// If some take too long: the next start ends them.
     pub fn close(self, tap: &Tap) -> Result<(), Failure> {
         let Work { runtime, shared, reports, ends, takes, buckets, .. } = self;
-        drop(takes);
+        takes.into_values().rev().for_each(drop);
         ends.send_replace(true);
         drop(buckets);
         let patience = shared.settings.call_timeout.unwrap_or(PATIENCE) + Duration::from_secs(5);

@@ -196,7 +196,7 @@ mod tests {
     fn a_container_begins_as_javas_does_and_has_two_blocks() {
         let out = written(Codec::Null);
         assert!(
-            out.starts_with(b"Obj\x01\x04\x14avro.codec\x08null\x16avro.schema\x82\x02{\"type\"")
+            out.starts_with(b"Obj\x01\x04\x14avro.codec\x08null\x16avro.schema\x8a\x02{\"type\"")
         );
         let marker = &out[out.len() - 16..];
         assert_eq!(out.windows(16).filter(|window| *window == marker).count(), 3);
