@@ -67,6 +67,9 @@ impl FileRoll {
     /// Reads its keys.
     pub fn read(keys: &Keys<'_>) -> FileRoll {
         let folder = PathBuf::from(keys.required("sink.directory"));
+        if keys.is_given("sink.directory") && !folder.is_dir() {
+            keys.doubtful("sink.directory", "there is no such folder, and the sink makes none");
+        }
         let seconds =
             keys.number("sink.rollInterval", 30_i64, "a whole number; 0 for never", |_| true);
         let interval = u64::try_from(seconds).ok().filter(|&seconds| seconds > 0);

@@ -92,6 +92,11 @@ impl Shared {
         done.map_err(|source| Error { action, path: path.to_owned(), source })
     }
 
+    /// Whether the sink ends.
+    pub fn is_ending(&self) -> bool {
+        *self.ends.borrow()
+    }
+
     /// Waits so long, or until the sink ends; says whether it does.
     pub async fn is_ended_within(&self, pause: Duration) -> bool {
         let mut ends = self.ends.clone();
@@ -243,7 +248,11 @@ impl Bucket {
                 number += 1;
                 continue;
             }
-            listed(&shared, names.clone(), OpenFiles::add).await?;
+            if !listed(&shared, names.clone(), OpenFiles::add).await? {
+                // Another bucket of this place is still being ended.
+                number += 1;
+                continue;
+            }
             let created = shared.call(Action::Create, &path, shared.storage.create(&path)).await;
             match created {
                 Ok(out) => {
@@ -363,16 +372,16 @@ impl Bucket {
 }
 
 /// Changes the list of open files, on a thread that may wait for the disk.
-async fn listed(
+async fn listed<T: Send + 'static>(
     shared: &Arc<Shared>,
     names: Names,
-    change: fn(&OpenFiles, &Names) -> Result<(), super::open_files::Error>,
-) -> Result<(), Error> {
+    change: fn(&OpenFiles, &Names) -> Result<T, super::open_files::Error>,
+) -> Result<T, Error> {
     let (path, shared) = (names.in_use(), Arc::clone(shared));
     let changed = tokio::task::spawn_blocking(move || change(&shared.open_files, &names)).await;
     let failed = |source| Error { action: Action::List, path, source };
     match changed {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(failed(io::Error::other(error))),
         Err(error) => Err(failed(error.into())),
     }

@@ -20,8 +20,12 @@ use crate::counters::Sink as Count;
 use crate::stop::chain;
 use crate::storage::{Out, Storage};
 
-/// How often a NameNode is asked whether a file is taken from its writer, and for how long in one try.
-const ASKED: (Duration, u32) = (Duration::from_millis(500), 60);
+/// How long between two questions whether a file is taken from its writer.
+const ASKED: Duration = Duration::from_millis(500);
+
+/// How often it is asked in one try, and how often when the sink ends. The NameNode needs some seconds; where a
+/// DataNode has died, thirty of its heartbeats.
+const QUESTIONS: (u32, u32) = (240, 6);
 
 /// The first wait between tries that are not counted.
 const WAIT: Duration = Duration::from_secs(1);
@@ -57,11 +61,7 @@ impl Ending {
         let (mut tries, mut wait) = (0, WAIT);
         loop {
             tries += 1;
-            let tried = {
-                // Held for the try alone: what waits must not keep others from being ended.
-                let _permit = shared.endings.acquire().await;
-                self.end(&shared).await
-            };
+            let tried = self.end(&shared).await;
             let error = match tried {
                 Ok(()) => break,
                 Err(error) => error,
@@ -99,7 +99,11 @@ impl Ending {
     async fn end(&mut self, shared: &Shared) -> Result<(), Error> {
         let path = self.names.in_use();
         if let Some(mut out) = self.out.take() {
-            let closed = shared.call(Action::Close, &path, out.close()).await;
+            // Held for the close alone: what waits must not keep others from being ended.
+            let closed = {
+                let _permit = shared.endings.acquire().await;
+                shared.call(Action::Close, &path, out.close()).await
+            };
             shared.report(Report::Count(Count::ConnectionClosedCount));
             if let Err(error) = closed {
                 log::warn!("a file is taken from its writer: error={}", chain(&error));
@@ -127,12 +131,15 @@ impl Ending {
 
     /// Says whether it is there.
     async fn recover(&mut self, shared: &Shared, path: &str) -> Result<bool, Error> {
-        for _ in 0..ASKED.1 {
+        for asked in 1..=QUESTIONS.0 {
             match shared.call(Action::Recover, path, self.storage.recover(path)).await {
                 Ok(true) => return Ok(true),
-                Ok(false) => tokio::time::sleep(ASKED.0).await,
+                Ok(false) => tokio::time::sleep(ASKED).await,
                 Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(false),
                 Err(error) => return Err(error),
+            }
+            if asked >= QUESTIONS.1 && shared.is_ending() {
+                break;
             }
         }
         let source = io::Error::other("the NameNode does not take it from its writer");

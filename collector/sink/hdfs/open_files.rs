@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -117,17 +117,22 @@ impl OpenFiles {
         Ok((OpenFiles { path, _lock: lock, state }, left))
     }
 
-    /// Adds a file that is about to be made. It is on the disk when this returns.
+    /// Adds a file that is about to be made, unless it is in the list already; says whether it was added.
+    /// Then it is on the disk.
     ///
     /// # Errors
     ///
     /// If it cannot be written.
-    pub fn add(&self, names: &Names) -> Result<(), Error> {
+    pub fn add(&self, names: &Names) -> Result<bool, Error> {
         let key = (names.root.clone(), names.in_use());
-        self.change(&Line::Opened(names.clone()), |state| {
+        if self.lock().open.contains_key(&key) {
+            return Ok(false);
+        }
+        let added = self.change(&Line::Opened(names.clone()), |state| {
             state.open.insert(key, names.clone());
             state.file.sync_data()
-        })
+        });
+        added.map(|()| true)
     }
 
     /// Takes off a file that has its last name, or is gone. It may come back after a crash of the machine.
@@ -148,13 +153,17 @@ impl OpenFiles {
         })
     }
 
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A state that was left in the middle is no worse than a list that was.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn change(
         &self,
         line: &Line,
         then: impl FnOnce(&mut State) -> io::Result<()>,
     ) -> Result<(), Error> {
-        // A state that was left in the middle is no worse than a list that was.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         let mut text = serde_json::to_vec(line).expect("names are texts and numbers");
         text.push(b'\n');
         state.lines += 1;
@@ -229,7 +238,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (list, left) = OpenFiles::open(folder.path()).unwrap();
         assert!(left.is_empty());
-        (1..=3).for_each(|number| list.add(&names(number)).unwrap());
+        assert!((1..=3).all(|number| list.add(&names(number)).unwrap()));
+        assert!(!list.add(&names(3)).unwrap());
         list.remove(&names(2)).unwrap();
         assert!(matches!(OpenFiles::open(folder.path()), Err(Error::Held(_))));
         drop(list);

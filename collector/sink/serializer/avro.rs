@@ -177,7 +177,7 @@ mod tests {
         for codec in [Codec::Null, Codec::Deflate] {
             let out = written(codec);
             let reader = Reader::new(&out[..]).unwrap();
-            assert_eq!(reader.writer_schema().canonical_form().contains("\"Event\""), true);
+            assert!(reader.writer_schema().canonical_form().contains("\"Event\""));
             let all: Vec<_> = reader.map(Result::unwrap).collect();
             let expected = events().into_iter().map(|event| {
                 let headers = event.headers.iter();
