@@ -18,6 +18,8 @@
 //! holds for the parts of a take that are synced when another one's file system is away and the take goes back to
 //! the channel. The last line or record of such a file may be cut off, in HDFS.
 //!
+//! A folder of HDFS with erasure coding takes no syncs: nothing can be promised there, and nothing is written.
+//!
 //! **When a file fails**, its parts wait with growing pauses and are written again, into a new file, while
 //! others go on. When nothing goes on the turn fails; the takes stay here, and go back when the sink is passed
 //! over by its group, or ends.

@@ -92,16 +92,18 @@ pub enum Error {
 }
 
 impl OpenFiles {
-    /// Opens the list in this folder, with what a dead run has left open.
+    /// Opens the list in this file, with what a dead run has left open.
     ///
     /// # Errors
     ///
     /// If another process has it, or it cannot be read or written.
-    pub fn open(folder: &Path) -> Result<(OpenFiles, Vec<Names>), Error> {
-        let path = folder.join("open-files.json");
+    pub fn open(path: &Path) -> Result<(OpenFiles, Vec<Names>), Error> {
+        let path = path.to_owned();
         let failed = |source| Error::Io { path: path.clone(), source };
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        let lock = folder.join("open-files.lock");
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let lock = path.with_extension("lock");
         let lock = OpenOptions::new().create(true).append(true).open(lock).map_err(failed)?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(Error::Held(path));
@@ -201,9 +203,8 @@ fn rewritten(path: &Path, open: &BTreeMap<(String, String), Names>) -> io::Resul
     file.write_all(&text)?;
     file.sync_data()?;
     std::fs::rename(&beside, path)?;
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
-    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
     Ok(file)
 }
 
@@ -236,36 +237,37 @@ mod tests {
     #[test]
     fn what_was_not_ended_is_left_for_the_next_run() {
         let folder = tempfile::tempdir().unwrap();
-        let (list, left) = OpenFiles::open(folder.path()).unwrap();
+        let path = folder.path().join("a/list.json");
+        let (list, left) = OpenFiles::open(&path).unwrap();
         assert!(left.is_empty());
         assert!((1..=3).all(|number| list.add(&names(number)).unwrap()));
         assert!(!list.add(&names(3)).unwrap());
         list.remove(&names(2)).unwrap();
-        assert!(matches!(OpenFiles::open(folder.path()), Err(Error::Held(_))));
+        assert!(matches!(OpenFiles::open(&path), Err(Error::Held(_))));
         drop(list);
         // A line that a crash has torn.
-        let path = folder.path().join("open-files.json");
         let mut text = std::fs::read_to_string(&path).unwrap();
         text.push_str("{\"opened\":{\"root\":\"hd");
         std::fs::write(&path, text).unwrap();
-        let (list, left) = OpenFiles::open(folder.path()).unwrap();
+        let (list, left) = OpenFiles::open(&path).unwrap();
         assert_eq!(left, [names(1), names(3)]);
         list.add(&names(4)).unwrap();
         drop(list);
-        let (_, left) = OpenFiles::open(folder.path()).unwrap();
+        let (_, left) = OpenFiles::open(&path).unwrap();
         assert_eq!(left, [names(1), names(3), names(4)]);
     }
 
     #[test]
     fn the_list_is_as_long_as_what_is_open() {
         let folder = tempfile::tempdir().unwrap();
-        let (list, _) = OpenFiles::open(folder.path()).unwrap();
+        let path = folder.path().join("a/list.json");
+        let (list, _) = OpenFiles::open(&path).unwrap();
         list.add(&names(0)).unwrap();
         for number in 1..2000 {
             list.add(&names(number)).unwrap();
             list.remove(&names(number)).unwrap();
         }
-        let text = std::fs::read_to_string(folder.path().join("open-files.json")).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.lines().count() < 1100);
         assert_eq!(left_open(&text).into_values().collect::<Vec<_>>(), [names(0)]);
     }

@@ -34,8 +34,8 @@ pub struct Settings {
     pub close_tries: Option<u32>,
     /// How long between two of these tries.
     pub retry_interval: Duration,
-    /// The folder of the list of open files.
-    pub folder: PathBuf,
+    /// The list of open files.
+    pub open_files: PathBuf,
 }
 
 /// What the names of files begin and end with.
@@ -96,6 +96,9 @@ impl Settings {
             "hdfs.useRawLocalFileSystem",
             "files of this machine never have a .crc beside them",
         );
+        // Ours, as are dead letters.
+        let open_files = running::folder(keys.agent(), keys.name()).join("open-files.json");
+        let open_files = keys.text_or("openFiles", &open_files.to_string_lossy()).into();
         let settings = Settings {
             credentials: credentials(keys, &root),
             root,
@@ -110,7 +113,7 @@ impl Settings {
                 .map(Duration::from_millis),
             close_tries,
             retry_interval: Duration::from_secs(u64::try_from(retry).unwrap_or(0)),
-            folder: running::folder(keys.agent(), keys.name()),
+            open_files,
         };
         (settings, places)
     }

@@ -79,11 +79,11 @@ impl Trial {
     }
 
     fn at(folder: &Arc<TempDir>, path: &str, more: &[(&str, &str)]) -> Trial {
-        let mut keys: BTreeMap<&str, &str> =
-            PLAIN.into_iter().chain([("hdfs.path", path)]).collect();
+        let list = folder.path().join("home/open-files.json");
+        let own = [("hdfs.path", path), ("openFiles", list.to_str().unwrap())];
+        let mut keys: BTreeMap<&str, &str> = PLAIN.into_iter().chain(own).collect();
         keys.extend(more.iter().copied());
-        let (mut sink, _) = read(&keys.into_iter().collect::<Vec<_>>());
-        sink.settings.folder = folder.path().join("home");
+        let (sink, _) = read(&keys.into_iter().collect::<Vec<_>>());
         let channel = new_channel();
         let letters = DeadLetters::new(&folder.path().join("dead"));
         let tap = Tap::new("k1", Arc::clone(&channel), letters, Stop::default());
@@ -288,7 +288,7 @@ fn a_sink_that_dies_is_followed_by_one_that_ends_its_files_and_no_others() {
     let ended = ["a/FlumeData.N: 1|2|", "a/FlumeData.N: 3|", "a/FlumeData.5.tmp: another's|"];
     next.turn_until(|next| next.shown() == ended);
     next.close();
-    let (_, left) = open_files::OpenFiles::open(&folder.path().join("home")).unwrap();
+    let (_, left) = open_files::OpenFiles::open(&list).unwrap();
     assert_eq!(left, []);
 }
 
@@ -345,4 +345,57 @@ fn a_key_of_a_sequence_file_must_be_a_number() {
     trial.put(&[event("1", &[("timestamp", "soon")]), event("2", &[])]);
     trial.deliver();
     assert_eq!(trial.tap.dead().into_iter().collect::<Vec<_>>(), [("no_timestamp", 1)]);
+}
+
+#[test]
+fn an_agent_delivers_all_that_waits_in_memory_before_it_ends() {
+    let folder = folder();
+    let at = folder.path().display();
+    let text = format!(
+        "a1.sources = r1\na1.channels = c1\na1.sinks = k1\n\
+         a1.sources.r1.type = seq\na1.sources.r1.totalEvents = 3000\na1.sources.r1.batchSize = 100\n\
+         a1.sources.r1.channels = c1\n\
+         a1.channels.c1.type = memory\na1.channels.c1.capacity = 1000\n\
+         a1.sinks.k1.type = org.apache.flume.sink.hdfs.HDFSEventSink\na1.sinks.k1.channel = c1\n\
+         a1.sinks.k1.hdfs.path = file://{at}/out\na1.sinks.k1.openFiles = {at}/list\n\
+         a1.sinks.k1.deadLetters = {at}/dead\na1.sinks.k1.hdfs.fileType = DataStream\n\
+         a1.sinks.k1.hdfs.rollSize = 0\na1.sinks.k1.hdfs.rollCount = 1000\n"
+    );
+    let variables = crate::properties::Variables::default();
+    let properties = crate::properties::Properties::parse(text.as_bytes(), &variables).unwrap();
+    let (agent, found) = crate::agent::read(&properties, "a1");
+    assert!(
+        found.iter().all(|finding| finding.weight != crate::findings::Weight::Mistake),
+        "{found:?}"
+    );
+    let running = crate::running::Running::start(agent, &[]).unwrap();
+    let tap = Arc::clone(running.taps().next().unwrap());
+    let stop = Stop::default();
+    // The source ends by itself; that the last of its events are still in the channel does no harm.
+    while tap.counters().get(Count::EventDrainAttemptCount) < 2500 {
+        stop.wait(Duration::from_millis(1));
+    }
+    while running
+        .inlets()
+        .next()
+        .unwrap()
+        .counters()
+        .get(crate::counters::Source::EventAcceptedCount)
+        < 3000
+    {
+        stop.wait(Duration::from_millis(1));
+    }
+    let left = running.end(Duration::from_secs(60), &stop);
+    assert!(left.iter().all(|opened| opened.channel.is_empty()));
+    let files: Vec<_> =
+        std::fs::read_dir(folder.path().join("out")).unwrap().map(Result::unwrap).collect();
+    assert_eq!(files.len(), 3);
+    let mut numbers: Vec<u32> = Vec::new();
+    for file in files {
+        assert!(!file.file_name().to_str().unwrap().ends_with(".tmp"));
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        numbers.extend(text.lines().map(|line| line.parse::<u32>().unwrap()));
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..3000).collect::<Vec<_>>());
 }

@@ -151,7 +151,7 @@ impl Work {
         runtime: Runtime,
         storage: Arc<dyn Storage>,
     ) -> Result<Work, Failure> {
-        let (open_files, left) = OpenFiles::open(&settings.folder)?;
+        let (open_files, left) = OpenFiles::open(&settings.open_files)?;
         let (report, reports) = channel();
         let (ends, is_ended) = watch::channel(false);
         let shared = Arc::new(Shared {

@@ -106,3 +106,48 @@ fn places_are_remembered_by_the_time_that_is_shown_and_the_headers_that_count() 
         assert!(one.remembered.len() <= REMEMBERED);
     }
 }
+
+/// Flume's own pattern, applied as Flume applies it.
+fn by_pattern(text: &str, headers: &Event) -> Option<String> {
+    let pattern =
+        regex::Regex::new(r"%(?:([0-9A-Za-z_%])|\{([0-9A-Za-z_.-]+)\}|\[([0-9A-Za-z_]+)\])");
+    let time = zone::at(1_444_988_339_123, &TimeZone::UTC, None).unwrap();
+    let mut is_known = true;
+    let replaced = pattern.unwrap().replace_all(text, |found: &regex::Captures<'_>| {
+        if let Some(name) = found.get(2) {
+            return headers.headers.get(name.as_str()).map_or(String::new(), ToString::to_string);
+        }
+        if let Some(word) = found.get(3) {
+            let named = host::named(word.as_str());
+            is_known &= named.is_some();
+            return named.unwrap_or_default();
+        }
+        let mut out = String::new();
+        match &found[1] {
+            "%" => out.push('%'),
+            letter => {
+                zone::write(letter.chars().next().unwrap(), &time, 1_444_988_339_123, &mut out)
+            }
+        }
+        out
+    });
+    let replaced = replaced.into_owned();
+    is_known.then_some(replaced)
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_as_flumes_pattern_reads_it(text in "[%\\[\\]{}.a-cHMq_é/ -]{0,16}|(%(\\{a\\}|\\[ip\\]|[a-zA-Z%])?){0,6}") {
+        let mut headers = Event::new("");
+        headers.headers.set("a", "1");
+        headers.headers.set("a.b", "2");
+        let expected = by_pattern(&text, &headers);
+        let time = zone::at(1_444_988_339_123, &TimeZone::UTC, None).map(|time| (time, 1_444_988_339_123));
+        let found = Template::parse(&text).ok().map(|template| {
+            let mut out = String::new();
+            template.write(&headers, time.as_ref(), &mut out);
+            out
+        });
+        proptest::prop_assert_eq!(found, expected);
+    }
+}
