@@ -34,6 +34,11 @@ impl Plan {
         Arc::new(Plan { faults: Mutex::new(faults.to_vec()), released })
     }
 
+    /// One more fault.
+    pub fn add(&self, action: Action, part: &'static str, fault: Fault) {
+        self.faults.lock().unwrap().push((action, part, fault, 1));
+    }
+
     pub fn release(&self) {
         self.released.send_replace(true);
     }
