@@ -1,7 +1,7 @@
 //! How a file gets its end and its last name, beside the writing of others.
 //!
 //! A file that was written to its end is closed. One whose writer has failed, or is dead, is taken from it at the
-//! NameNode ([`Storage::recover`](crate::storage::Storage::recover)), which keeps what was synced. Then it is renamed; a
+//! NameNode ([`Storage::recover`]), which keeps what was synced. Then it is renamed; a
 //! name that another file has is left to that one, and the next number taken. A file of which nothing was
 //! promised is removed, so that its events are not there twice.
 //!

@@ -73,7 +73,7 @@ impl Settings {
         let format = Format::read(keys);
         let naming = Naming::read(keys, &format);
         let places = places(keys, &folder, &naming, root == Root::Local);
-        if matches!(format, Format::Sequence(..)) {
+        if matches!(format, Format::Sequence(..)) && !keys.is_given("hdfs.fileType") {
             keys.advise(
                 "hdfs.fileType",
                 "files are Hadoop's SequenceFiles, which is Flume's default: text needs hdfs.fileType = DataStream",
