@@ -6,12 +6,12 @@
 //!           └───── all parts are synced ─────┘
 //! ```
 //!
-//! Every place ([`path`]) has a bucket ([`bucket`]) with its open file. The sink takes batches, hands each event to
+//! Every place (`hdfs/path.rs`) has a bucket (`hdfs/bucket.rs`) with its open file. The sink takes batches, hands each event to
 //! its bucket, and commits a take when all buckets have synced what it brought them; several takes are out at
 //! once, so that a slow file holds up no other. How many is bounded: by events and by their bytes.
 //!
 //! **What is promised.** What is committed is on the disks of the DataNodes, in a file that has its last name or
-//! gets it: by this run, or, where it dies, by the next ([`open_files`]). No file is ever overwritten.
+//! gets it: by this run, or, where it dies, by the next (`hdfs/open_files.rs`). No file is ever overwritten.
 //!
 //! **Where an event can be twice.** When a sync fails, or the process dies before the commit, it is not known
 //! what of it has reached the file: the file keeps it, and the event is written again into another. The same
