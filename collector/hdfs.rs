@@ -78,8 +78,9 @@ impl Error {
     }
 }
 
-fn failed(error: HdfsError) -> io::Error {
+pub(crate) fn failed(error: HdfsError) -> io::Error {
     let kind = match &error {
+        HdfsError::AlreadyExists(_) => io::ErrorKind::AlreadyExists,
         HdfsError::FileNotFound(_) => io::ErrorKind::NotFound,
         HdfsError::RPCError(class, _) if class == "java.io.FileNotFoundException" => {
             io::ErrorKind::NotFound

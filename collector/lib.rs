@@ -22,7 +22,7 @@
 //! - [`dead_letters`]: what a sink can never take;
 //! - [`avro`]: Flume's wire, both ways; [`tls`]: its TLS, by stores of Java or files in PEM;
 //! - [`charset`]: charsets by Java's names;
-//! - [`hdfs`]: connections to Hadoop's file systems;
+//! - [`hdfs`]: connections to Hadoop's file systems, for reading; [`storage`]: what sinks write files into;
 //! - [`stop`]: how threads are told to end.
 //!
 //! The crate knows nothing of what its events mean.
@@ -46,4 +46,5 @@ pub mod selector;
 pub mod sink;
 pub mod source;
 pub mod stop;
+pub mod storage;
 pub mod tls;

@@ -11,8 +11,11 @@
 //! take goes back, and the next turn comes after a wait, or another sink of the group has it.
 
 pub mod avro;
+pub mod file_roll;
+pub mod hdfs;
 pub mod logger;
 pub mod null;
+pub mod serializer;
 pub mod tap;
 
 use std::fmt::Debug;
@@ -93,6 +96,8 @@ pub trait Sink: Debug + Send {
 pub fn read(kind: &str, keys: &Keys<'_>) -> Option<Box<dyn Sink>> {
     let name = kind.strip_prefix("org.apache.flume.sink.").unwrap_or(kind);
     Some(match &*name.to_ascii_lowercase() {
+        "hdfs" | "hdfs.hdfseventsink" => Box::new(hdfs::Hdfs::read(keys)),
+        "file_roll" | "rollingfilesink" => Box::new(file_roll::FileRoll::read(keys)),
         "null" | "nullsink" => Box::new(null::Null::read(keys)),
         "avro" | "avrosink" => Box::new(avro::Avro::read(keys)),
         "logger" | "loggersink" => Box::new(logger::Logger::read(keys)),
@@ -101,4 +106,4 @@ pub fn read(kind: &str, keys: &Keys<'_>) -> Option<Box<dyn Sink>> {
 }
 
 /// The types that [`read`] knows.
-pub const TYPES: &[&str] = &["null", "logger", "avro"];
+pub const TYPES: &[&str] = &["avro", "file_roll", "hdfs", "logger", "null"];
