@@ -41,7 +41,7 @@ fn listening(port: u16, capacity: usize) -> Running {
 }
 
 fn channel(running: &Running) -> Arc<dyn Channel> {
-    Arc::clone(&running.channels()[0].channel)
+    Arc::clone(&running.parts().channels[0].0.channel)
 }
 
 /// What is in a channel, which forgets it.
@@ -114,7 +114,7 @@ fn nothing_is_lost_when_connections_are_cut_and_what_is_doubled_had_no_answer() 
             proxy.pass();
         }
     }
-    let tap = Arc::clone(sender.taps().next().unwrap());
+    let tap = Arc::clone(&sender.parts().taps[0]);
     await_that("all is delivered", || {
         tap.counters().get(Count::EventDrainSuccessCount) == MANY as u64
     });
@@ -136,8 +136,8 @@ fn nothing_is_lost_when_connections_are_cut_and_what_is_doubled_had_no_answer() 
             highest = Some(number);
         }
     }
-    sender.end(PATIENCE, &Stop::default());
-    last.end(Duration::ZERO, &Stop::default());
+    sender.end(PATIENCE, &Stop::default(), &[]);
+    last.end(Duration::ZERO, &Stop::default(), &[]);
 }
 
 #[test]
@@ -156,11 +156,11 @@ fn a_receiver_that_is_stopped_and_started_again_doubles_nothing() {
     for _ in 0..3 {
         let received = channel(&last);
         await_that("more comes", || received.len() >= 1000);
-        last.end(Duration::ZERO, &Stop::default());
+        last.end(Duration::ZERO, &Stop::default(), &[]);
         all.extend(taken(&received));
         last = listening(port, 1_000_000);
     }
-    let tap = Arc::clone(sender.taps().next().unwrap());
+    let tap = Arc::clone(&sender.parts().taps[0]);
     await_that("all is delivered", || {
         tap.counters().get(Count::EventDrainSuccessCount) == MANY as u64
     });
@@ -169,8 +169,8 @@ fn a_receiver_that_is_stopped_and_started_again_doubles_nothing() {
     let all: Vec<_> = all.iter().map(body).collect();
     assert_eq!(all.len(), MANY);
     assert_eq!(all, expected);
-    sender.end(PATIENCE, &Stop::default());
-    last.end(Duration::ZERO, &Stop::default());
+    sender.end(PATIENCE, &Stop::default(), &[]);
+    last.end(Duration::ZERO, &Stop::default(), &[]);
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn lines_are_sent_with_their_headers_and_wait_for_room() {
     std::fs::write(&about, "host=a\nnothing\n").unwrap();
     let error = lines::headers(&about).unwrap_err().to_string();
     assert_eq!(error, format!("line 2 of {} is no header: NAME=VALUE", about.display()));
-    last.end(Duration::ZERO, &Stop::default());
+    last.end(Duration::ZERO, &Stop::default(), &[]);
 }
 
 #[test]
@@ -242,5 +242,5 @@ fn files_of_a_folder_are_sent_once_the_oldest_first() {
         .collect();
     names.sort();
     assert_eq!(names, [".hidden", "a.COMPLETED", "b.COMPLETED", "c.COMPLETED"]);
-    last.end(Duration::ZERO, &Stop::default());
+    last.end(Duration::ZERO, &Stop::default(), &[]);
 }

@@ -369,23 +369,17 @@ fn an_agent_delivers_all_that_waits_in_memory_before_it_ends() {
         "{found:?}"
     );
     let running = crate::running::Running::start(agent, &[]).unwrap();
-    let tap = Arc::clone(running.taps().next().unwrap());
+    let tap = Arc::clone(&running.parts().taps[0]);
     let stop = Stop::default();
     // The source ends by itself; that the last of its events are still in the channel does no harm.
     while tap.counters().get(Count::EventDrainAttemptCount) < 2500 {
         stop.wait(Duration::from_millis(1));
     }
-    while running
-        .inlets()
-        .next()
-        .unwrap()
-        .counters()
-        .get(crate::counters::Source::EventAcceptedCount)
-        < 3000
-    {
+    let inlet = &running.parts().inlets[0];
+    while inlet.counters().get(crate::counters::Source::EventAcceptedCount) < 3000 {
         stop.wait(Duration::from_millis(1));
     }
-    let left = running.end(Duration::from_secs(60), &stop);
+    let left = running.end(Duration::from_secs(60), &stop, &[]);
     assert!(left.iter().all(|opened| opened.channel.is_empty()));
     let files: Vec<_> =
         std::fs::read_dir(folder.path().join("out")).unwrap().map(Result::unwrap).collect();

@@ -64,15 +64,15 @@ impl Listening {
     }
 
     fn count(&self, count: Count) -> u64 {
-        self.running.inlets().next().unwrap().counters().get(count)
+        self.running.parts().inlets[0].counters().get(count)
     }
 
     fn await_count(&self, count: Count, many: u64) {
-        await_count(self.running.inlets().next().unwrap(), count, many);
+        await_count(&self.running.parts().inlets[0], count, many);
     }
 
     fn channel(&self) -> Arc<dyn Channel> {
-        Arc::clone(&self.running.channels()[0].channel)
+        Arc::clone(&self.running.parts().channels[0].0.channel)
     }
 
     /// What is in the channel, which forgets it.
@@ -93,7 +93,7 @@ impl Listening {
 
     fn end(self) -> Duration {
         let begun = Instant::now();
-        self.running.end(Duration::ZERO, &Stop::default());
+        self.running.end(Duration::ZERO, &Stop::default(), &[]);
         begun.elapsed()
     }
 }
