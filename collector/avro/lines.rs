@@ -62,6 +62,9 @@ pub enum Error {
         /// Which line.
         line: usize,
     },
+    /// The peer cannot be reached: nothing was sent.
+    #[error(transparent)]
+    Connect(client::Error),
     /// The peer does not answer as it should.
     #[error("{sent} lines were taken, what became of those behind is not known")]
     Peer {
@@ -122,7 +125,7 @@ impl<'a> Lines<'a> {
     /// If it cannot be reached.
     pub fn to(peer: &'a Peer, batch: usize, headers: Headers) -> Result<Lines<'a>, Error> {
         let client = peer.connect(&mut Outside::default());
-        let client = client.map_err(|source| Error::Peer { sent: 0, source })?;
+        let client = client.map_err(Error::Connect)?;
         Ok(Lines {
             client,
             peer,

@@ -78,8 +78,8 @@ pub struct AvroClient {
     /// A file of headers that every event gets, a line NAME=VALUE each.
     #[arg(short = 'R', long = "headerFile", visible_alias = "header-file", value_name = "FILE")]
     pub headers: Option<PathBuf>,
-    /// How many lines are sent at once.
-    #[arg(short, long, value_name = "EVENTS", default_value = "1000")]
+    /// How many lines are sent at once: no more than the channels of the source take at once.
+    #[arg(short, long, value_name = "EVENTS", default_value = "100")]
     pub batch_size: NonZeroUsize,
     /// Compress what is sent; the source must be told the same.
     #[arg(long, value_enum, default_value_t)]
