@@ -153,7 +153,7 @@ fn our_sinks_deliver_to_flumes_sources() {
         let numbers: Vec<_> = (0..MANY).map(|number| number.to_string()).collect();
         assert_eq!(bodies(flume.server().data(), &format!("{kind}-")), numbers, "{kind}");
     }
-    running.end(PATIENCE, &Stop::default());
+    running.end(PATIENCE, &Stop::default(), &[]);
 }
 
 /// The lines of all files of a folder whose names begin so.
@@ -201,7 +201,13 @@ fn taken(opened: &Opened, header: &str) -> Vec<(String, Option<String>)> {
 }
 
 fn channel<'r>(running: &'r Running, name: &str) -> &'r Opened {
-    running.channels().iter().find(|opened| opened.name == name).unwrap()
+    running
+        .parts()
+        .channels
+        .iter()
+        .map(|(opened, _)| opened)
+        .find(|opened| opened.name == name)
+        .unwrap()
 }
 
 #[test]
@@ -232,7 +238,7 @@ fn flumes_sinks_deliver_to_our_sources() {
             (0..MANY).map(|number| (number.to_string(), Some(kind.to_owned()))).collect();
         assert_eq!(taken(opened, "kind"), expected, "{kind}");
     }
-    running.end(Duration::ZERO, &Stop::default());
+    running.end(Duration::ZERO, &Stop::default(), &[]);
 }
 
 #[test]
@@ -255,10 +261,11 @@ fn flumes_client_delivers_to_our_sources() {
             .map(|(body, _)| body)
             .collect();
         assert_eq!(bodies, lines, "{properties}");
-        let inlet = running.inlets().find(|inlet| inlet.name() == format!("r{nth}")).unwrap();
+        let inlet =
+            running.parts().inlets.iter().find(|inlet| inlet.name() == format!("r{nth}")).unwrap();
         assert_eq!(inlet.counters().get(Count::EventAcceptedCount), 2500);
     }
-    running.end(Duration::ZERO, &Stop::default());
+    running.end(Duration::ZERO, &Stop::default(), &[]);
 }
 
 /// Flume is killed while it sends; what it starts with again is what our source has not acknowledged to it.
@@ -297,7 +304,7 @@ fn a_sender_that_is_killed_and_started_again_loses_nothing() {
         }
         seen.len() == MANY
     });
-    running.end(Duration::ZERO, &Stop::default());
+    running.end(Duration::ZERO, &Stop::default(), &[]);
 }
 
 #[test]
