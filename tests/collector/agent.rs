@@ -1,6 +1,8 @@
 //! An agent at work: the real program, in a folder of its own.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
 
@@ -13,19 +15,85 @@ use testing::program;
 pub struct Agent {
     child: Child,
     log: PathBuf,
+    watched: SocketAddr,
+}
+
+/// An address on which nobody listens.
+pub fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// What is answered over HTTP; nothing while nobody answers.
+pub fn get(from: SocketAddr, path: &str) -> String {
+    let Ok(mut stream) = TcpStream::connect(from) else { return String::new() };
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 impl Agent {
-    /// Starts agent `a1` of the place's file.
+    /// Starts agent `a1` of the place's own file.
     pub fn start(place: &Place, options: &str) -> Agent {
-        let mut args = vec!["collect", "-f", "agent.properties", "-n", "a1"];
+        Agent::with(place, "agent.properties", options, &[])
+    }
+
+    /// Starts agent `a1` of this file, with these variables in its environment.
+    pub fn of(place: &Place, file: &str, variables: &[(&str, &str)]) -> Agent {
+        Agent::with(place, file, "", variables)
+    }
+
+    fn with(place: &Place, file: &str, options: &str, variables: &[(&str, &str)]) -> Agent {
+        let watched = free();
+        let mut args = vec!["collect", "-f", file, "-n", "a1"];
         args.extend(options.split_whitespace());
         let mut command = program::command(place.folder(), args);
+        if !options.contains("--listen") {
+            command.arg("--listen").arg(watched.to_string());
+        }
         let log = place.path("log");
         let written = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         // What is kept below the home of a user is the test's own.
-        command.env("HOME", place.folder()).stdout(Stdio::null()).stderr(written);
-        Agent { child: command.spawn().unwrap(), log }
+        command.env("HOME", place.folder()).envs(variables.iter().copied());
+        command.stdout(Stdio::null()).stderr(written);
+        Agent { child: command.spawn().unwrap(), log, watched }
+    }
+
+    /// Waits until its sources have read so many events.
+    #[track_caller]
+    pub fn reads(&self, many: u64) {
+        self.counts("events_read_total{", many);
+    }
+
+    /// Waits until a sink has delivered so many.
+    #[track_caller]
+    pub fn delivers(&self, sink: &str, many: u64) {
+        self.counts(&format!("events_delivered_total{{sink=\"{sink}\"}}"), many);
+    }
+
+    #[track_caller]
+    fn counts(&self, what: &str, many: u64) {
+        let name = format!("online_recall_collector_{what}");
+        wait_for(what, || {
+            let text = get(self.watched, "/metrics");
+            let lines = text.lines().filter(|line| line.starts_with(&name));
+            let numbers =
+                lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
+            (numbers.sum::<u64>() >= many).then_some(())
+        });
+    }
+
+    /// Asks it to end, and requires that it does so in order.
+    #[track_caller]
+    pub fn ends(self) {
+        let log = self.log.clone();
+        assert!(self.stop().success(), "{}", fs::read_to_string(log).unwrap());
+    }
+
+    /// Kills it.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// What has been logged in the place so far.

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 mod agent;
+mod examples;
 mod judging;
 mod working;

@@ -1,13 +1,11 @@
 //! An agent at work: it is watched, takes up a changed file, and ends in order.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use testing::kafka::wait_for;
 use testing::place::Place;
 
-use super::agent::Agent;
+use super::agent::{Agent, free, get};
 
 const COUNTS: &str = "\
 a1.sources = r1
@@ -25,18 +23,6 @@ a1.sinks.k1.channel = c1
 
 fn agent_log(place: &Place) -> String {
     fs::read_to_string(place.path("log")).unwrap()
-}
-
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-fn get(from: SocketAddr, path: &str) -> String {
-    let Ok(mut stream) = TcpStream::connect(from) else { return String::new() };
-    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 #[test]
