@@ -111,6 +111,15 @@ impl<'a> Keys<'a> {
         value
     }
 
+    /// The text of a key, which may be empty: Flume complains of that, and takes it as empty.
+    pub fn text_or_empty(&self, key: &str) -> String {
+        let value = self.given.get(key).map(|property| property.value.clone());
+        let given = value.is_some();
+        let value = value.unwrap_or_default();
+        self.note(key, Some(value.clone()), given);
+        value
+    }
+
     /// The text of a key that must be there; where it is not, that is a mistake, and the text empty.
     pub fn required(&self, key: &str) -> String {
         self.text(key).unwrap_or_else(|| {

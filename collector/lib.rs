@@ -19,7 +19,8 @@
 //! - [`sink`]: where they go: the contract, and the sinks; [`group`]: several sinks for one channel;
 //! - [`running`]: an agent at work;
 //! - [`counters`]: what each component has counted; [`dead_letters`]: what a sink can never take;
-//! - [`hdfs`]: connections to Hadoop's file systems;
+//! - [`hdfs`]: connections to Hadoop's file systems; [`kafka`]: clients of Kafka;
+//! - [`java_regex`]: Java's regular expressions;
 //! - [`stop`]: how threads are told to end.
 //!
 //! The crate knows nothing of what its events mean.
@@ -33,6 +34,8 @@ pub mod findings;
 pub mod group;
 pub mod hdfs;
 pub mod interceptor;
+pub mod java_regex;
+pub mod kafka;
 pub mod keys;
 pub mod properties;
 pub mod running;

@@ -10,6 +10,7 @@
 //! dead ([`Tap::commit`]), which keeps it with the reason. All other trouble is a failure of the turn: the
 //! take goes back, and the next turn comes after a wait, or another sink of the group has it.
 
+pub mod kafka;
 pub mod logger;
 pub mod null;
 pub mod tap;
@@ -93,10 +94,11 @@ pub fn read(kind: &str, keys: &Keys<'_>) -> Option<Box<dyn Sink>> {
     let name = kind.strip_prefix("org.apache.flume.sink.").unwrap_or(kind);
     Some(match &*name.to_ascii_lowercase() {
         "null" | "nullsink" => Box::new(null::Null::read(keys)),
+        "kafka.kafkasink" => Box::new(kafka::Kafka::read(keys)),
         "logger" | "loggersink" => Box::new(logger::Logger::read(keys)),
         _ => return None,
     })
 }
 
 /// The types that [`read`] knows.
-pub const TYPES: &[&str] = &["null", "logger"];
+pub const TYPES: &[&str] = &["null", "logger", "org.apache.flume.sink.kafka.KafkaSink"];

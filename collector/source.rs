@@ -10,6 +10,7 @@
 //! that ends with an error is begun again, with growing waits.
 
 pub mod inlet;
+pub mod kafka;
 pub mod seq;
 
 use std::fmt::Debug;
@@ -50,10 +51,11 @@ pub trait Source: Debug + Send {
 pub fn read(kind: &str, keys: &Keys<'_>) -> Option<Box<dyn Source>> {
     let name = kind.strip_prefix("org.apache.flume.source.").unwrap_or(kind);
     Some(match &*name.to_ascii_lowercase() {
+        "kafka.kafkasource" => Box::new(kafka::Kafka::read(keys)),
         "seq" | "sequencegeneratorsource" => Box::new(seq::Seq::read(keys)),
         _ => return None,
     })
 }
 
 /// The types that [`read`] knows.
-pub const TYPES: &[&str] = &["seq"];
+pub const TYPES: &[&str] = &["seq", "org.apache.flume.source.kafka.KafkaSource"];
