@@ -131,9 +131,9 @@ impl Engines {
 
     fn captures<'t>(&self, text: &'t str, from: usize) -> Result<Option<Captures<'t>>, String> {
         let groups: Option<Vec<_>> = match self.fast_for(text) {
-            Some(regex) => regex.captures_at(text, from).map(|found| {
-                found.iter().map(|group| group.map(|group| group.range())).collect()
-            }),
+            Some(regex) => regex
+                .captures_at(text, from)
+                .map(|found| found.iter().map(|group| group.map(|group| group.range())).collect()),
             None => {
                 let found = self.exact().captures_from_pos(text, from);
                 found.map_err(|error| error.to_string())?.map(|found| {

@@ -16,6 +16,8 @@
 pub mod client;
 pub mod datum;
 pub mod ear;
+#[cfg(test)]
+pub mod given;
 pub mod java;
 
 use std::sync::mpsc;

@@ -20,12 +20,15 @@ impl Host {
         let header = keys.text_or("hostHeader", "host").into();
         let by_address = keys.flag("useIP", true);
         let own = name();
-        let host = if by_address { address(&own).map(|ip| ip.to_string()) } else { Some(own.clone()) };
+        let host =
+            if by_address { address(&own).map(|ip| ip.to_string()) } else { Some(own.clone()) };
         let host = if by_address { host } else { host.map(|name| full(&name)) };
         if host.is_none() {
             keys.doubtful(
                 "useIP",
-                format_args!("the name of this machine, {own}, has no address: the header is not set"),
+                format_args!(
+                    "the name of this machine, {own}, has no address: the header is not set"
+                ),
             );
         }
         let preserves = keys.flag("preserveExisting", false);

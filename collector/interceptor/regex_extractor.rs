@@ -50,7 +50,11 @@ impl RegexExtractor {
         {
             keys.doubtful(
                 "serializers",
-                format_args!("they are {}, and the pattern has {} groups", names.len(), regex.groups()),
+                format_args!(
+                    "they are {}, and the pattern has {} groups",
+                    names.len(),
+                    regex.groups()
+                ),
             );
         }
         RegexExtractor { regex, serializers, said: Mutex::default() }
@@ -60,7 +64,9 @@ impl RegexExtractor {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
             *said = Some(Instant::now());
-            log::warn!("the header {header} is not set, by {text:?}: it is no date as the pattern has it");
+            log::warn!(
+                "the header {header} is not set, by {text:?}: it is no date as the pattern has it"
+            );
         }
     }
 }

@@ -31,7 +31,9 @@ impl Charset {
             "iso-8859-1" | "iso8859_1" | "iso8859-1" | "latin1" => Charset::Bytes(0xff),
             // What Java calls so has a mark in front, and encoders here write none of them.
             other if other.starts_with("utf-16") || other.starts_with("utf-32") => return None,
-            other => Charset::Other(encoding_rs::Encoding::for_label_no_replacement(other.as_bytes())?),
+            other => {
+                Charset::Other(encoding_rs::Encoding::for_label_no_replacement(other.as_bytes())?)
+            }
         })
     }
 
@@ -51,7 +53,8 @@ impl Charset {
         match self {
             Charset::Utf8 => text.into_bytes(),
             Charset::Bytes(last) => {
-                let byte = |character: char| u8::try_from(character).ok().filter(|byte| *byte <= last);
+                let byte =
+                    |character: char| u8::try_from(character).ok().filter(|byte| *byte <= last);
                 text.chars().map(|character| byte(character).unwrap_or(b'?')).collect()
             }
             Charset::Other(encoding) => {

@@ -40,9 +40,9 @@ fn posix(name: &str) -> Option<&'static str> {
 
 /// Unicode's general categories.
 const CATEGORIES: [&str; 37] = [
-    "C", "Cc", "Cf", "Cn", "Co", "L", "LC", "Ll", "Lm", "Lo", "Lt", "Lu", "M", "Mc", "Me", "Mn", "N", "Nd",
-    "Nl", "No", "P", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S", "Sc", "Sk", "Sm", "So", "Z", "Zl", "Zp",
-    "Zs",
+    "C", "Cc", "Cf", "Cn", "Co", "L", "LC", "Ll", "Lm", "Lo", "Lt", "Lu", "M", "Mc", "Me", "Mn",
+    "N", "Nd", "Nl", "No", "P", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S", "Sc", "Sk", "Sm",
+    "So", "Z", "Zl", "Zp", "Zs",
 ];
 
 /// Unicode's properties of yes and no that both sides define alike.
@@ -106,9 +106,7 @@ fn range(from: char, to: char, ignores_case: bool, class: &mut String) {
         for (first, last, other) in [('a', 'z', 'A'), ('A', 'Z', 'a')] {
             let (first_in, last_in) = (from.max(first), to.min(last));
             if first_in <= last_in {
-                let moved = |letter: char| {
-                    char::from(letter as u8 - first as u8 + other as u8)
-                };
+                let moved = |letter: char| char::from(letter as u8 - first as u8 + other as u8);
                 push(moved(first_in), moved(last_in));
             }
         }
@@ -187,7 +185,9 @@ pub(super) fn read(reader: &mut Reader<'_>, ignores_case: bool) -> Result<String
     }
     // Whether a ^ counts for the first operand or the whole has changed with Java 9.
     if negated && (has_nested || operands > 0) {
-        return Err(reader.unsupported("a negated class with another in it, or with &&", reader.at()));
+        return Err(
+            reader.unsupported("a negated class with another in it, or with &&", reader.at())
+        );
     }
     class.push(']');
     Ok(class)
@@ -242,8 +242,8 @@ fn ends(
         to = match reader.next() {
             Some('\\') => {
                 let letter = reader.next();
-                let letter =
-                    letter.ok_or_else(|| reader.syntax("nothing stands behind the last backslash"))?;
+                let letter = letter
+                    .ok_or_else(|| reader.syntax("nothing stands behind the last backslash"))?;
                 if escaped(letter).is_some() || matches!(letter, 'p' | 'P' | 'Q') {
                     return Err(reader.unsupported("a range that ends with a set", at));
                 }

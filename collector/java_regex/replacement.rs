@@ -36,7 +36,8 @@ impl Replacement {
                     Some('{') => {
                         rest.next();
                         let name: String =
-                            std::iter::from_fn(|| rest.next_if(char::is_ascii_alphanumeric)).collect();
+                            std::iter::from_fn(|| rest.next_if(char::is_ascii_alphanumeric))
+                                .collect();
                         if rest.next() != Some('}') {
                             return wrong(format!("${{{name} does not end with }}"));
                         }
@@ -62,7 +63,11 @@ impl Replacement {
                         }
                         group
                     }
-                    _ => return wrong("no group stands behind a $ (\\$ is the character)".to_owned()),
+                    _ => {
+                        return wrong(
+                            "no group stands behind a $ (\\$ is the character)".to_owned(),
+                        );
+                    }
                 },
                 other => {
                     plain.push(other);

@@ -72,9 +72,10 @@ const TABLE: &[(&str, &[&str])] = &[
     ("a||b|", &["b"]),
     ("^*a", &["a", "ba"]),
     ("]}", &["]}"]),
-    (r"^(\S+) (\S+) (\S+) \[([\w:/]+\s[+\-]\d{4})\] \x22(\S+) (\S+) (\S+)\x22 (\d{3}) (\d+|-)", &[
-        "127.0.0.1 - frank [10/Oct/2000:13:55:36 -0700] \"GET /a.gif HTTP/1.0\" 200 2326",
-    ]),
+    (
+        r"^(\S+) (\S+) (\S+) \[([\w:/]+\s[+\-]\d{4})\] \x22(\S+) (\S+) (\S+)\x22 (\d{3}) (\d+|-)",
+        &["127.0.0.1 - frank [10/Oct/2000:13:55:36 -0700] \"GET /a.gif HTTP/1.0\" 200 2326"],
+    ),
 ];
 
 /// What is no pattern, or is refused, with a word of what is said.
@@ -107,6 +108,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("(a*)*", "may match nothing"),
     (r"(a\R)+", r"\R"),
     ("(a)++", "possessive"),
+    ("(?!(a))b", "(?!"),
     ("(?<1a>b)", "name"),
     ("(?<a>b)(?<a>c)", "one name"),
     (r"\xZZ", "escape"),
@@ -122,7 +124,8 @@ fn ours(pattern: &JavaRegex, text: &str, by: &str) -> String {
         Some(found) => {
             answer += &text[..found.range().start].encode_utf16().count().to_string();
             for group in 0..=pattern.groups() {
-                answer += &found.get(group).map_or(" -".to_owned(), |text| format!(" '{}", hex(text)));
+                answer +=
+                    &found.get(group).map_or(" -".to_owned(), |text| format!(" '{}", hex(text)));
             }
         }
     }
@@ -157,7 +160,8 @@ fn javas(asked: &[(String, String, String)]) -> Option<Vec<String>> {
     let output = child.wait_with_output().unwrap();
     writes.join().unwrap();
     assert!(output.status.success());
-    let answers: Vec<_> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+    let answers: Vec<_> =
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
     assert_eq!(answers.len(), asked.len());
     Some(answers)
 }
@@ -186,9 +190,44 @@ fn what_java_finds_is_found() {
 /// A pattern by chance, of what may stand in one.
 fn pattern(random: &mut Random, depth: u32) -> String {
     const ATOMS: &[&str] = &[
-        "a", "b", "k", "-", "\u{e9}", "\u{4e2d}", ".", "^", "$", r"\b", r"\B", r"\d", r"\D", r"\w", r"\W",
-        r"\s", r"\S", r"\h", r"\v", r"\R", r"\Z", r"\z", r"\A", "[ab]", "[^a]", "[a-k&&[^b]]", r"[\w-]",
-        r"[^\s\d]", r"\p{Alpha}", r"\p{L}", r"\P{Lu}", r"\n", r"\x41", r"\Qa.\E", "(?i)", "(?m)", "(?s)", "(?d)",
+        "a",
+        "b",
+        "k",
+        "-",
+        "\u{e9}",
+        "\u{4e2d}",
+        ".",
+        "^",
+        "$",
+        r"\b",
+        r"\B",
+        r"\d",
+        r"\D",
+        r"\w",
+        r"\W",
+        r"\s",
+        r"\S",
+        r"\h",
+        r"\v",
+        r"\R",
+        r"\Z",
+        r"\z",
+        r"\A",
+        "[ab]",
+        "[^a]",
+        "[a-k&&[^b]]",
+        r"[\w-]",
+        r"[^\s\d]",
+        r"\p{Alpha}",
+        r"\p{L}",
+        r"\P{Lu}",
+        r"\n",
+        r"\x41",
+        r"\Qa.\E",
+        "(?i)",
+        "(?m)",
+        "(?s)",
+        "(?d)",
         "(?-i)",
     ];
     const TIMES: &[&str] =
@@ -220,8 +259,8 @@ fn pattern(random: &mut Random, depth: u32) -> String {
 #[test]
 fn what_java_finds_by_chance_is_found() {
     const TEXTS: &[&str] = &[
-        "a", "b", "K", "k", "A", "-", "\n", "\r", "\r\n", "\u{85}", "\u{2028}", " ", "1", "_", "\u{e9}", "\u{c9}",
-        "\u{4e2d}", "\u{212a}", ".",
+        "a", "b", "K", "k", "A", "-", "\n", "\r", "\r\n", "\u{85}", "\u{2028}", " ", "1", "_",
+        "\u{e9}", "\u{c9}", "\u{4e2d}", "\u{212a}", ".",
     ];
     let many = if testing::all() { 60_000 } else { 900 };
     let seed = u64::from(std::process::id());

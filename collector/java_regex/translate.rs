@@ -21,7 +21,8 @@ impl Needs {
     /// Whether a text is so.
     pub fn are_met_by(self, text: &str) -> bool {
         const TERMINATORS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
-        !(self.no_last_terminator && text.ends_with(TERMINATORS)) && (!self.ascii || text.is_ascii())
+        !(self.no_last_terminator && text.ends_with(TERMINATORS))
+            && (!self.ascii || text.is_ascii())
     }
 }
 
@@ -103,7 +104,8 @@ impl Reader<'_> {
     /// So many hexadecimal digits.
     fn hexadecimal(&mut self, digits: usize) -> Option<u32> {
         let digits = self.characters.get(self.next..self.next + digits)?;
-        let number = digits.iter().try_fold(0, |number, digit| Some(number * 16 + digit.to_digit(16)?))?;
+        let number =
+            digits.iter().try_fold(0, |number, digit| Some(number * 16 + digit.to_digit(16)?))?;
         self.next += digits.len();
         Some(number)
     }
@@ -303,8 +305,15 @@ impl Writer<'_> {
                 self.end(*flags, flags.multiline);
                 nothing
             }
-            '*' | '+' | '?' => return Err(Error::Syntax { what: "a quantifier stands behind nothing", at }),
-            '{' => return Err(Error::Syntax { what: "a { stands behind nothing that is repeated", at }),
+            '*' | '+' | '?' => {
+                return Err(Error::Syntax { what: "a quantifier stands behind nothing", at });
+            }
+            '{' => {
+                return Err(Error::Syntax {
+                    what: "a { stands behind nothing that is repeated",
+                    at,
+                });
+            }
             '\\' => match self.reader.next() {
                 None => return Err(self.reader.syntax("nothing stands behind the last backslash")),
                 Some('Q') => {
@@ -446,18 +455,18 @@ impl Writer<'_> {
         if !self.reader.takes('?') {
             return self.kept(None, *flags).map(Some);
         }
-        const AROUND: [(&str, &str); 5] = [
-            ("<=", "(?<="),
-            ("<!", "(?<!"),
-            ("=", "(?="),
-            ("!", "(?!"),
-            (">", "(?>"),
-        ];
+        const AROUND: [(&str, &str); 5] =
+            [("<=", "(?<="), ("<!", "(?<!"), ("=", "(?="), ("!", "(?!"), (">", "(?>")];
         for (sign, open) in AROUND {
             if self.reader.takes_all(sign) {
                 self.irregular(open);
                 let piece = self.alternatives(*flags)?;
                 self.close(")")?;
+                if piece.captures && sign.ends_with('!') {
+                    // What it has afterwards is Java's own.
+                    let what = "a group that is kept within (?! or (?<!";
+                    return Err(self.reader.unsupported(what, at));
+                }
                 let may_be_empty = sign != ">" || piece.may_be_empty;
                 return Ok(Some(Piece { may_be_empty, ..piece }));
             }

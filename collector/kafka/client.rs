@@ -86,10 +86,7 @@ const PRODUCER: &[(&str, Here)] = &[
     ("compression.zstd.level", Named("compression.level")),
     ("delivery.timeout.ms", Same),
     ("enable.idempotence", Same),
-    (
-        "key.serializer",
-        Must(SERIALIZERS, "a key is the text of the header key: StringSerializer"),
-    ),
+    ("key.serializer", Must(SERIALIZERS, "a key is the text of the header key: StringSerializer")),
     ("linger.ms", Same),
     ("max.block.ms", Ignored("a sink waits for room as long as it takes")),
     ("max.in.flight.requests.per.connection", Same),
@@ -211,7 +208,10 @@ impl Properties {
                 },
                 Must(classes, allowed) => {
                     if !classes.is_empty() && !classes.contains(&&*value) {
-                        keys.mistaken(&key(&name), format_args!("{value} is not supported; {allowed}"));
+                        keys.mistaken(
+                            &key(&name),
+                            format_args!("{value} is not supported; {allowed}"),
+                        );
                     }
                 }
                 Words(here, words) => {
@@ -269,8 +269,15 @@ impl Properties {
     /// Those that say how brokers are reached, whatever the client does.
     pub fn of_connection(&self) -> impl Iterator<Item = (&str, &str)> {
         const OF: [&str; 9] = [
-            "bootstrap.", "client.", "connections.", "metadata.", "reconnect.", "sasl.", "security.",
-            "socket.", "ssl.",
+            "bootstrap.",
+            "client.",
+            "connections.",
+            "metadata.",
+            "reconnect.",
+            "sasl.",
+            "security.",
+            "socket.",
+            "ssl.",
         ];
         let of = |name: &str| OF.iter().any(|of| name.starts_with(of));
         self.0.iter().filter(move |(name, _)| of(name)).map(|(name, value)| (&**name, &**value))
@@ -304,22 +311,10 @@ pub fn servers(keys: &Keys<'_>, old: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::findings::{Finding, Findings};
-    use crate::properties::Property;
+    use crate::kafka::given;
 
     fn read(role: Role, given: &[(&str, &str)]) -> (Properties, Vec<String>) {
-        let property = |(at, (key, value)): (usize, &(&str, &str))| Property {
-            key: (*key).to_owned(),
-            value: (*value).to_owned(),
-            line: at + 1,
-        };
-        let given: Vec<_> = given.iter().enumerate().map(property).collect();
-        let findings = Findings::default();
-        let given = given.iter().map(|property| (property.key.clone(), property));
-        let keys = Keys::new("a1", "sinks.k1", given, &findings);
-        let properties = Properties::read(&keys, role, "h:9092");
-        drop(keys);
-        (properties, findings.into_sorted().iter().map(Finding::to_string).collect())
+        given::keys("sinks.k1", given, |keys| Properties::read(keys, role, "h:9092"))
     }
 
     #[test]

@@ -131,7 +131,8 @@ mod tests {
             ("headers".to_owned(), apache_avro::types::Value::Map(headers.collect())),
             ("body".to_owned(), apache_avro::types::Value::Bytes(event.body.to_vec())),
         ]);
-        let writer = apache_avro::writer::datum::GenericDatumWriter::builder(&schema).build().unwrap();
+        let writer =
+            apache_avro::writer::datum::GenericDatumWriter::builder(&schema).build().unwrap();
         let written = writer.write_value_to_vec(value).unwrap();
         assert_eq!(read(&written), Ok(event));
     }
@@ -141,7 +142,10 @@ mod tests {
         // A count of -1, a size of 4, the pair, no more; a body.
         let blocked = b"\x01\x08\x02a\x02b\x00\x02c";
         let event = read(blocked).unwrap();
-        assert_eq!((event.headers.get("a").map(|value| &**value), &event.body[..]), (Some("b"), &b"c"[..]));
+        assert_eq!(
+            (event.headers.get("a").map(|value| &**value), &event.body[..]),
+            (Some("b"), &b"c"[..])
+        );
         for length in 0..blocked.len() {
             assert!(read(&blocked[..length]).is_err(), "{length}");
         }

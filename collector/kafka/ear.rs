@@ -41,7 +41,9 @@ impl Ear {
     /// What librdkafka would print.
     pub fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         let owner = &self.owner;
-        log::debug!("{owner}: librdkafka says: level={level:?} facility={facility} message={message}");
+        log::debug!(
+            "{owner}: librdkafka says: level={level:?} facility={facility} message={message}"
+        );
     }
 
     /// A failure that belongs to no message.

@@ -199,7 +199,11 @@ impl super::Sink for Kafka {
     fn start(&mut self, tap: &Tap) -> Result<(), Failure> {
         self.work = Work::Stopped;
         let begun = self.begin(tap);
-        let count = if begun.is_ok() { Count::ConnectionCreatedCount } else { Count::ConnectionFailedCount };
+        let count = if begun.is_ok() {
+            Count::ConnectionCreatedCount
+        } else {
+            Count::ConnectionFailedCount
+        };
         tap.counters().add(count, 1);
         self.work = begun?;
         Ok(())

@@ -176,7 +176,13 @@ struct Batch {
 
 impl Batch {
     /// Adds a record; one that is no event only moves the offset.
-    fn push(&mut self, message: &BorrowedMessage<'_>, record: &Record, member: &Member, inlet: &Inlet) {
+    fn push(
+        &mut self,
+        message: &BorrowedMessage<'_>,
+        record: &Record,
+        member: &Member,
+        inlet: &Inlet,
+    ) {
         let known = match self.next.last() {
             Some((part, _)) if part.has(message) => Some(self.next.len() - 1),
             _ => self.next.iter().position(|(part, _)| part.has(message)),

@@ -61,8 +61,18 @@ enum Field {
 }
 
 const MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
-    "november", "december",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
 
 const DAYS: [&str; 7] =
@@ -328,14 +338,26 @@ mod tests {
     fn dates_of_logs_are_read() {
         for (pattern, text, expected) in [
             ("dd/MMM/yyyy:HH:mm:ss Z", "16/Oct/2015:17:38:59 +0800", "2015-10-16T09:38:59Z"),
-            ("yyyy-MM-dd'T'HH:mm:ss.SSSZ", "2015-10-16T17:38:59.123-01:30", "2015-10-16T19:08:59.123Z"),
+            (
+                "yyyy-MM-dd'T'HH:mm:ss.SSSZ",
+                "2015-10-16T17:38:59.123-01:30",
+                "2015-10-16T19:08:59.123Z",
+            ),
             ("yyyy-MM-dd'T'HH:mm:ssZZ", "2015-10-16T17:38:59Z", "2015-10-16T17:38:59Z"),
-            ("EEE MMM d HH:mm:ss Z yyyy", "FRI october 6 07:08:09 +0000 2015", "2015-10-06T07:08:09Z"),
+            (
+                "EEE MMM d HH:mm:ss Z yyyy",
+                "FRI october 6 07:08:09 +0000 2015",
+                "2015-10-06T07:08:09Z",
+            ),
             ("yyyyMMddHHmmss Z", "20151016173859 +00", "2015-10-16T17:38:59Z"),
             ("MM/dd/yy hh:mm a Z", "10/16/15 12:30 AM +0000", "2015-10-16T00:30:00Z"),
             ("MM/dd/yy hh:mm a Z", "10/16/99 12:30 PM +0000", "1999-10-16T12:30:00Z"),
             ("yyyy.D k Z", "2015.32 24 +0000", "2015-02-01T00:00:00Z"),
-            ("MMM dd HH:mm:ss Z", "Mar  1 00:00:00 +0000".replace("  ", " ").as_str(), "2000-03-01T00:00:00Z"),
+            (
+                "MMM dd HH:mm:ss Z",
+                "Mar  1 00:00:00 +0000".replace("  ", " ").as_str(),
+                "2000-03-01T00:00:00Z",
+            ),
             ("HH:mm Z", "01:02 +0000", "1970-01-01T01:02:00Z"),
             ("HH'h'''mm Z", "01H'02 +0000", "1970-01-01T01:02:00Z"),
             ("yyyy Z", "2015 +0000", "2015-01-01T00:00:00Z"),

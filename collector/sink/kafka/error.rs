@@ -54,7 +54,9 @@ pub(super) enum Error {
     #[error("exactlyOnce needs a channel of type file")]
     NoPositions,
     /// What the group's offset says is no position.
-    #[error("the group {group} has committed {found} for {topic}/0, which is no position of a channel")]
+    #[error(
+        "the group {group} has committed {found} for {topic}/0, which is no position of a channel"
+    )]
     Position {
         /// The group.
         group: String,
@@ -91,12 +93,4 @@ pub(super) fn judge(code: Code, asks: bool) -> Verdict {
         Code::InvalidTopic => Verdict::Dead("bad_topic"),
         _ => Verdict::Fails,
     }
-}
-
-/// Whether it means that a newer client of the same transactions has come.
-pub(super) fn is_shut_out(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(Code::ProducerFenced | Code::Fenced | Code::InvalidProducerEpoch)
-    )
 }

@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::producer::Producer as _;
+use rdkafka::producer::{Producer as _, PurgeConfig};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::error::{Verdict, is_shut_out, judge};
+use super::error::{Verdict, judge};
 use super::stream::text_of;
 use super::writer::{Handed, Place, Writer};
 use super::{Error, Failure, Settings, Tap, Turn};
@@ -159,7 +159,12 @@ impl Once {
     }
 
     /// Sends all that is not known to be dead, and waits for every report.
-    fn send(&mut self, settings: &Settings, tap: &Tap, batches: &mut Batches) -> Result<Tried, Failure> {
+    fn send(
+        &mut self,
+        settings: &Settings,
+        tap: &Tap,
+        batches: &mut Batches,
+    ) -> Result<Tried, Failure> {
         let (mut open, mut heard) = (0usize, Instant::now());
         let mut next = (0, 0);
         loop {
@@ -181,7 +186,10 @@ impl Once {
                         }
                     };
                     self.writer.see(&message.topic, tap.stop())?;
-                    match self.writer.hand(&message, Place { batch: next.0 as u32, place: place as u32 }) {
+                    match self
+                        .writer
+                        .hand(&message, Place { batch: next.0 as u32, place: place as u32 })
+                    {
                         Handed::Over => open += 1,
                         Handed::Full => {
                             is_full = true;
@@ -191,7 +199,8 @@ impl Once {
                             dead.push(Dead { place, reason, text: text_of(code, &message.topic) });
                         }
                         Handed::Refused(code) => {
-                            return Err(self.writer.not_taken(&message.topic, code).into());
+                            let topic = message.topic.into_owned();
+                            return Err(self.not_taken(&topic, code).into());
                         }
                     }
                 }
@@ -220,7 +229,7 @@ impl Once {
                         dead.push(Dead { place, reason, text: text_of(code, &message.topic) });
                         Ok(Tried::MoreDead)
                     }
-                    Verdict::Fails => Err(self.writer.not_taken(&message.topic, code).into()),
+                    Verdict::Fails => Err(self.not_taken(&message.topic, code).into()),
                 };
             }
         }
@@ -243,10 +252,13 @@ impl Once {
     }
 
     fn abort(&mut self) -> Result<(), Error> {
-        // What was on its way is purged, and reported: nobody waits for it any more.
-        self.again("abort a transaction", |client| client.abort_transaction(ANSWER))?;
-        while !self.writer.reports(WAIT).is_empty() {}
-        Ok(())
+        // What is not sent is not sent; what is, is waited for: the library cannot abort with reports open.
+        self.writer.client().purge(PurgeConfig::default().queue());
+        let begun = Instant::now();
+        while self.writer.client().in_flight_count() > 0 && begun.elapsed() < ANSWER {
+            self.writer.reports(WAIT);
+        }
+        self.again("abort a transaction", |client| client.abort_transaction(ANSWER))
     }
 
     /// Tries once more where the library says that this is safe.
@@ -256,14 +268,34 @@ impl Once {
         mut work: impl FnMut(&super::Client) -> Result<(), KafkaError>,
     ) -> Result<(), Error> {
         let done = match work(self.writer.client()) {
-            Err(KafkaError::Transaction(error)) if error.is_retriable() => work(self.writer.client()),
+            Err(KafkaError::Transaction(error)) if error.is_retriable() => {
+                work(self.writer.client())
+            }
             done => done,
         };
         done.map_err(|error| self.failed(attempt, error))
     }
 
     fn failed(&self, attempt: &str, error: KafkaError) -> Error {
-        if is_shut_out(&error) { Error::ShutOut { id: self.id.clone() } } else { self.writer.away(attempt, error) }
+        if self.is_shut_out(Some(&error)) {
+            return Error::ShutOut { id: self.id.clone() };
+        }
+        self.writer.away(attempt, error)
+    }
+
+    fn not_taken(&self, topic: &str, code: Code) -> Error {
+        if self.is_shut_out(None) {
+            return Error::ShutOut { id: self.id.clone() };
+        }
+        self.writer.not_taken(topic, code)
+    }
+
+    /// Whether a newer client of the same transactions has come.
+    fn is_shut_out(&self, error: Option<&KafkaError>) -> bool {
+        let codes = [Code::ProducerFenced, Code::Fenced, Code::InvalidProducerEpoch];
+        let fatal = self.writer.client().client().fatal_error().map(|(code, _)| code);
+        let code = error.and_then(KafkaError::rdkafka_error_code);
+        [fatal, code].into_iter().flatten().any(|code| codes.contains(&code))
     }
 }
 

@@ -101,8 +101,13 @@ impl Route {
     /// # Errors
     ///
     /// If it can never be one.
-    pub fn message<'e>(&'e self, event: &'e Event, room: &'e mut Vec<u8>) -> Result<Message<'e>, Never> {
-        let header = |name: &Option<String>| event.headers.get(name.as_deref()?).map(|value| &**value);
+    pub fn message<'e>(
+        &'e self,
+        event: &'e Event,
+        room: &'e mut Vec<u8>,
+    ) -> Result<Message<'e>, Never> {
+        let header =
+            |name: &Option<String>| event.headers.get(name.as_deref()?).map(|value| &**value);
         let topic = match header(&self.topic_header) {
             Some(topic) => Cow::Borrowed(topic),
             None => self.named(event),
@@ -115,7 +120,9 @@ impl Route {
             // As Java reads it: a sign may stand there.
             Some(text) => match text.parse::<i32>() {
                 Ok(number) if number >= 0 => Some(number),
-                _ => return Err(("bad_partition", format!("{text:?} is no number of a partition"))),
+                _ => {
+                    return Err(("bad_partition", format!("{text:?} is no number of a partition")));
+                }
             },
         };
         let timestamp = header(&self.timestamp_header).and_then(|text| text.parse().ok());
@@ -138,7 +145,8 @@ impl Route {
     }
 
     fn headers_of(&self, event: &Event) -> Option<OwnedHeaders> {
-        let there = |(name, there): &(String, String)| Some((there.clone(), event.headers.get(name)?));
+        let there =
+            |(name, there): &(String, String)| Some((there.clone(), event.headers.get(name)?));
         let mut there = self.headers.iter().filter_map(there).peekable();
         there.peek()?;
         Some(there.fold(OwnedHeaders::new(), |all, (key, value)| {
@@ -167,14 +175,19 @@ fn pieces(topic: &str) -> Result<Vec<Piece>, String> {
         if let Some(behind) = behind.strip_prefix('%') {
             text.push('%');
             rest = behind;
-        } else if let Some((name, behind)) = behind.strip_prefix('{').and_then(|name| name.split_once('}')) {
+        } else if let Some((name, behind)) =
+            behind.strip_prefix('{').and_then(|name| name.split_once('}'))
+        {
             if !text.is_empty() {
                 pieces.push(Piece::Text(std::mem::take(&mut text)));
             }
             pieces.push(Piece::Header(name.to_owned()));
             rest = behind;
         } else {
-            return Err(format!("%{}", behind.chars().next().map(String::from).unwrap_or_default()));
+            return Err(format!(
+                "%{}",
+                behind.chars().next().map(String::from).unwrap_or_default()
+            ));
         }
     }
     text += rest;
@@ -222,7 +235,10 @@ mod tests {
         let plain = event(&[("site", "a"), ("key", "k"), ("t", "12"), ("host", "h")]);
         let message = route.message(&plain, &mut room).unwrap();
         assert_eq!((&*message.topic, message.partition, message.asks), ("web-a", Some(3), false));
-        assert_eq!((message.key, message.timestamp, message.value), (Some("k"), Some(12), &b"body"[..]));
+        assert_eq!(
+            (message.key, message.timestamp, message.value),
+            (Some("k"), Some(12), &b"body"[..])
+        );
         assert!(message.headers.is_some());
         let sent = event(&[("topic", "other"), ("p", "7"), ("t", "soon")]);
         let mut room = Vec::new();

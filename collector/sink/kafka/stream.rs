@@ -72,7 +72,8 @@ impl Stream {
 
     /// Takes and sends the next batch, if there is room; commits what is written.
     pub fn turn(&mut self, settings: &Settings, tap: &Tap) -> Result<Turn, Failure> {
-        let sends = self.flights.back().is_some_and(|flight| flight.sent < flight.taken.events().len());
+        let sends =
+            self.flights.back().is_some_and(|flight| flight.sent < flight.taken.events().len());
         if !sends && self.flights.len() < MOST.0 && self.events < MOST.1.max(settings.batch) {
             // What is on its way is in the channel too; only a take that finds something is one.
             if self.flights.is_empty() {
@@ -170,7 +171,12 @@ impl Stream {
     }
 
     /// Sends again, each by itself, what was refused with its company: what is refused again is dead.
-    fn resolve(&mut self, settings: &Settings, tap: &Tap, flight: &mut Flight) -> Result<(), Error> {
+    fn resolve(
+        &mut self,
+        settings: &Settings,
+        tap: &Tap,
+        flight: &mut Flight,
+    ) -> Result<(), Error> {
         let mut alone = Writer::new(&format!("sink {}", tap.name()), &settings.one_by_one())?;
         let mut waiting = 0;
         let mut suspects = flight.suspects.iter().peekable();
@@ -193,7 +199,9 @@ impl Stream {
                 let place = place as usize;
                 let Some(code) = failure else { continue };
                 match judge(code, false) {
-                    Verdict::Dead(reason) | Verdict::Suspect(reason) => refused.push((place, reason, code)),
+                    Verdict::Dead(reason) | Verdict::Suspect(reason) => {
+                        refused.push((place, reason, code))
+                    }
                     Verdict::Fails => {
                         let topic = topic_of(&settings.route, &flight.taken, place);
                         return Err(self.writer.not_taken(&topic, code));

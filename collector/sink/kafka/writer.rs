@@ -102,15 +102,22 @@ impl Writer {
     /// Makes a producer; nothing is asked of a broker yet.
     pub fn new(owner: &str, properties: &Properties) -> Result<Writer, Error> {
         let context = Reports { ear: Ear::new(owner), done: Mutex::default() };
-        let producer: BaseProducer<_> = properties
-            .config()
-            .create_with_context(context)
-            .map_err(Error::Configuration)?;
-        let number = |name, default: usize| properties.get(name).and_then(|n| n.parse().ok()).unwrap_or(default);
+        let producer: BaseProducer<_> =
+            properties.config().create_with_context(context).map_err(Error::Configuration)?;
+        let number = |name, default: usize| {
+            properties.get(name).and_then(|n| n.parse().ok()).unwrap_or(default)
+        };
         let room = number("queue.buffering.max.kbytes", 1 << 20).saturating_mul(1024);
         let most = number("message.max.bytes", 1_000_000).min(room);
         let servers = properties.servers().to_owned();
-        Ok(Writer { producer, servers, known: HashSet::new(), last: String::new(), most, spare: Vec::new() })
+        Ok(Writer {
+            producer,
+            servers,
+            known: HashSet::new(),
+            last: String::new(),
+            most,
+            spare: Vec::new(),
+        })
     }
 
     /// The client itself.

@@ -4,16 +4,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode as Code;
-use rdkafka::Offset;
 
-use super::record::Part;
 use super::Error;
+use super::record::Part;
 use crate::kafka::client::Properties;
 use crate::kafka::ear::Ear;
 
@@ -64,7 +64,9 @@ impl ConsumerContext for Group {
         if let Err(error) = result
             && error.rdkafka_error_code() != Some(Code::NoOffset)
         {
-            self.ear.warn(format_args!("offsets were not committed, and are with the next: error={error}"));
+            self.ear.warn(format_args!(
+                "offsets were not committed, and are with the next: error={error}"
+            ));
         }
     }
 }
@@ -109,9 +111,9 @@ impl Member {
         let client = self.client();
         client.context().stands.store(stands, Ordering::Relaxed);
         // The list must not outlive the call: it would keep the client from ending.
-        let done = client.assignment().and_then(|list| {
-            if stands { client.pause(&list) } else { client.resume(&list) }
-        });
+        let done = client
+            .assignment()
+            .and_then(|list| if stands { client.pause(&list) } else { client.resume(&list) });
         if let Err(error) = done {
             log::debug!("cannot pause or resume: error={error}");
         }
@@ -121,7 +123,8 @@ impl Member {
     pub fn commit(&self, next: &[(Part, i64)], mode: CommitMode) {
         let mut list = TopicPartitionList::with_capacity(next.len());
         for (part, offset) in next {
-            let added = list.add_partition_offset(&part.topic, part.number, Offset::Offset(*offset));
+            let added =
+                list.add_partition_offset(&part.topic, part.number, Offset::Offset(*offset));
             added.expect("an offset of a record is one");
         }
         if list.count() > 0
