@@ -49,6 +49,8 @@ pub(super) struct Once {
     /// The topic that carries the position.
     topic: String,
     id: String,
+    /// The number of the next batch that is sent, or sent again.
+    next_batch: u32,
     /// The channel that the positions are of.
     identity: String,
     /// How long no message may be reported before a transaction counts as failed.
@@ -78,6 +80,7 @@ impl Once {
             is_careful: false,
             topic,
             id,
+            next_batch: 0,
             identity,
             silence: settings.delivery_timeout() + GRACE,
             room: Vec::new(),
@@ -122,6 +125,9 @@ impl Once {
             self.writer = writer(settings, tap, &self.id, false)?;
             self.is_careful = false;
         }
+        if self.next_batch > u32::MAX / 2 {
+            self.next_batch = 0;
+        }
         let mut batches = Batches::default();
         batches.push(tap.take(settings.batch)?);
         if batches.all.is_empty() {
@@ -165,12 +171,18 @@ impl Once {
         tap: &Tap,
         batches: &mut Batches,
     ) -> Result<Tried, Failure> {
+        // Reports of what was purged with a try before may come late: they are of batches below the first.
+        let first = self.next_batch;
+        self.next_batch += batches.all.len() as u32;
         let (mut open, mut heard) = (0usize, Instant::now());
         let mut next = (0, 0);
+        // Whether the client has given up what it had: why, another message says, or will.
+        let mut is_purged = false;
         loop {
             let mut is_full = false;
             while let Some((taken, dead)) = batches.all.get_mut(next.0)
                 && !is_full
+                && !is_purged
             {
                 let Some(event) = taken.events().get(next.1) else {
                     next = (next.0 + 1, 0);
@@ -186,10 +198,8 @@ impl Once {
                         }
                     };
                     self.writer.see(&message.topic, tap.stop())?;
-                    match self
-                        .writer
-                        .hand(&message, Place { batch: next.0 as u32, place: place as u32 })
-                    {
+                    let sent = Place { batch: first + next.0 as u32, place: place as u32 };
+                    match self.writer.hand(&message, sent) {
                         Handed::Over => open += 1,
                         Handed::Full => {
                             is_full = true;
@@ -206,6 +216,9 @@ impl Once {
                 }
                 next.1 += 1;
             }
+            if open == 0 && is_purged {
+                return Err(self.not_taken(&self.topic, Code::PurgeQueue).into());
+            }
             if open == 0 && !is_full {
                 return Ok(Tried::Well);
             }
@@ -215,9 +228,14 @@ impl Once {
                 return Err(self.writer.away("write events", error).into());
             }
             for (Place { batch, place }, failure) in reports {
+                let Some(batch) = batch.checked_sub(first) else { continue };
                 heard = Instant::now();
                 open -= 1;
                 let Some(code) = failure else { continue };
+                if matches!(code, Code::PurgeQueue | Code::PurgeInflight) {
+                    is_purged = true;
+                    continue;
+                }
                 // The first that fails spoils the transaction; what the others say comes of that.
                 let (taken, dead) = &mut batches.all[batch as usize];
                 let (place, mut room) = (place as usize, Vec::new());
@@ -252,10 +270,11 @@ impl Once {
     }
 
     fn abort(&mut self) -> Result<(), Error> {
-        // What is not sent is not sent; what is, is waited for: the library cannot abort with reports open.
-        self.writer.client().purge(PurgeConfig::default().queue());
+        // The library cannot abort with reports open. What is not sent is not sent; what is under way is waited
+        // for, and where it was to be sent again it is not.
         let begun = Instant::now();
         while self.writer.client().in_flight_count() > 0 && begun.elapsed() < ANSWER {
+            self.writer.client().purge(PurgeConfig::default().queue());
             self.writer.reports(WAIT);
         }
         self.again("abort a transaction", |client| client.abort_transaction(ANSWER))
