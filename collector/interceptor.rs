@@ -74,3 +74,6 @@ fn pattern(keys: &Keys<'_>, key: &str, pattern: &str) -> Option<JavaRegex> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,14 +51,14 @@ const DEFAULTS: [(&str, &str); 5] = [
 enum Error {
     /// The client's properties do not go together.
     #[error("kafka's client refuses its configuration")]
-    Configuration(#[source] KafkaError),
+    Configuration(#[source] Box<KafkaError>),
     /// Nobody answers.
     #[error("cannot ask kafka for its topics{}", because(heard.as_deref()))]
     Away {
         /// What the client has said of late.
         heard: Option<String>,
         /// How it failed.
-        source: KafkaError,
+        source: Box<KafkaError>,
     },
     /// What the topics are read from cannot be read.
     #[error("cannot read from kafka{}", because(heard.as_deref()))]
@@ -66,7 +66,7 @@ enum Error {
         /// What the client has said of late.
         heard: Option<String>,
         /// How it failed.
-        source: KafkaError,
+        source: Box<KafkaError>,
     },
 }
 
@@ -271,7 +271,7 @@ impl Kafka {
         if topics != subscribed.topics {
             let names: Vec<_> = topics.iter().map(String::as_str).collect();
             let done = member.client().subscribe(&names);
-            done.map_err(|source| Error::Read { heard: member.ear().last(), source })?;
+            done.map_err(|error| Error::Read { heard: member.ear().last(), source: error.into() })?;
             subscribed.topics = topics;
         }
         Ok(())
@@ -323,7 +323,7 @@ impl Kafka {
                 )
             );
         if fails {
-            return Err(Error::Read { heard: member.ear().last(), source });
+            return Err(Error::Read { heard: member.ear().last(), source: source.into() });
         }
         member.ear().warn(format_args!("something cannot be read now: error={source}"));
         Ok(())

@@ -8,7 +8,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 pub(super) enum Error {
     /// The client's properties do not go together.
     #[error("kafka's client refuses its configuration")]
-    Configuration(#[source] KafkaError),
+    Configuration(#[source] Box<KafkaError>),
     /// Nobody answers.
     #[error("cannot {attempt} at {servers}{}", because(heard.as_deref()))]
     Away {
@@ -19,7 +19,7 @@ pub(super) enum Error {
         /// What the client has said of late.
         heard: Option<String>,
         /// How it failed.
-        source: KafkaError,
+        source: Box<KafkaError>,
     },
     /// There is no such topic.
     #[error(

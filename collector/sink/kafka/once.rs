@@ -372,5 +372,5 @@ fn group(settings: &Settings, id: &str) -> Result<BaseConsumer, Error> {
     properties.set("group.id", id);
     properties.set("isolation.level", "read_committed");
     properties.set("enable.auto.commit", "false");
-    properties.config().create().map_err(Error::Configuration)
+    properties.config().create().map_err(|error| Error::Configuration(error.into()))
 }

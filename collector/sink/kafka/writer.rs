@@ -102,8 +102,10 @@ impl Writer {
     /// Makes a producer; nothing is asked of a broker yet.
     pub fn new(owner: &str, properties: &Properties) -> Result<Writer, Error> {
         let context = Reports { ear: Ear::new(owner), done: Mutex::default() };
-        let producer: BaseProducer<_> =
-            properties.config().create_with_context(context).map_err(Error::Configuration)?;
+        let producer: BaseProducer<_> = properties
+            .config()
+            .create_with_context(context)
+            .map_err(|error| Error::Configuration(error.into()))?;
         let number = |name, default: usize| {
             properties.get(name).and_then(|n| n.parse().ok()).unwrap_or(default)
         };
@@ -138,7 +140,7 @@ impl Writer {
     /// Nobody answered.
     pub fn away(&self, attempt: &str, source: KafkaError) -> Error {
         let (attempt, servers) = (attempt.to_owned(), self.servers.clone());
-        Error::Away { attempt, servers, heard: self.heard(), source }
+        Error::Away { attempt, servers, heard: self.heard(), source: source.into() }
     }
 
     /// Sees that brokers answer; and, where it is named, that there is this topic.

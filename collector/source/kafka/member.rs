@@ -80,7 +80,7 @@ impl Member {
         let group =
             Group { ear: Ear::new(owner), lost: Mutex::default(), stands: AtomicBool::new(false) };
         let client = properties.config().create_with_context(group);
-        Ok(Member(Some(client.map_err(Error::Configuration)?)))
+        Ok(Member(Some(client.map_err(|error| Error::Configuration(error.into()))?)))
     }
 
     /// The client.
@@ -96,7 +96,8 @@ impl Member {
     /// The topics that there are.
     pub fn topics(&self) -> Result<Vec<String>, Error> {
         let found = self.client().fetch_metadata(None, ANSWER);
-        let found = found.map_err(|source| Error::Away { heard: self.ear().last(), source })?;
+        let found = found
+            .map_err(|error| Error::Away { heard: self.ear().last(), source: error.into() })?;
         Ok(found.topics().iter().map(|topic| topic.name().to_owned()).collect())
     }
 

@@ -233,3 +233,41 @@ fn topics_that_match_are_read_by_two_members_together() {
 fn snapshot(channel: &Arc<dyn Channel>) -> Vec<Event> {
     Arc::clone(channel).take(usize::MAX, Duration::ZERO).unwrap().events().to_vec()
 }
+
+#[test]
+fn sink_and_source_know_a_broker_that_asks_who_they_are() {
+    let (server, folder) = (servers::Server::start("kafka", &[("TLS", "1")]), testing::folder());
+    let topics = Made::make(&server.address(), 1, 1);
+    let secure = format!("127.0.0.1:{}", server.port() + 2);
+    let trusted = server.data().join("tls/ca.pem");
+    let login = "org.apache.kafka.common.security.scram.ScramLoginModule required username=\"alice\" \
+                 password=\"alice-secret\";";
+    let security = [
+        ("security.protocol", "SASL_SSL"),
+        ("sasl.mechanism", "SCRAM-SHA-256"),
+        ("sasl.jaas.config", login),
+        ("ssl.truststore.type", "PEM"),
+        ("ssl.truststore.location", trusted.to_str().unwrap()),
+        ("ssl.endpoint.identification.algorithm", "HTTPS"),
+    ];
+    let named = |prefix: &str| security.map(|(name, value)| (format!("{prefix}.{name}"), value));
+    let (channel, next) = (given::channel(10), given::channel(10));
+    given::put(&channel, vec![Event::new("hello")]);
+    let keys = named("kafka.producer");
+    let mut keys: Vec<_> = keys.iter().map(|(key, value)| (&**key, *value)).collect();
+    keys.extend([("kafka.bootstrap.servers", &*secure), ("kafka.topic", &*topics.clicks)]);
+    let (mut sink, found) = given::keys("sinks.k1", &keys, crate::sink::kafka::Kafka::read);
+    assert!(found.iter().all(|found| found.contains("warning: ")), "{found:?}");
+    let letters = crate::dead_letters::DeadLetters::new(&folder.path().join("dead"));
+    let tap = crate::sink::Tap::new("k1", channel, letters, Stop::default());
+    crate::sink::Sink::start(&mut sink, &tap).unwrap();
+    while !tap.channel().is_empty() {
+        crate::sink::Sink::turn(&mut sink, &tap).unwrap();
+    }
+    let keys = named("kafka.consumer");
+    let mut keys: Vec<_> = keys.iter().map(|(key, value)| (&**key, *value)).collect();
+    keys.push(("kafka.consumer.group.id", &topics.clicks));
+    let source = source(&secure, &topics.clicks, &keys);
+    run(source, &inlet(&next), "an event", || (next.len() == 1).then_some(()));
+    assert_eq!(given::drain(&next)[0].body, "hello");
+}

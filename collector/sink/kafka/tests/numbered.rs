@@ -37,6 +37,7 @@ struct State {
 impl Numbered {
     /// That of a folder, filled anew with the same events but for those that are forgotten.
     pub fn new(folder: &Path, events: Vec<Event>, shown: usize) -> Arc<Numbered> {
+        std::fs::create_dir_all(folder).unwrap();
         let (file, named) = (folder.join("forgotten"), folder.join("identity"));
         if !named.exists() {
             std::fs::write(&named, uuid::Uuid::new_v4().to_string()).unwrap();
@@ -131,7 +132,7 @@ impl Take for Lent {
             state.forgotten = to;
         }
         state.commits += 1;
-        if state.commits % NOTED == 0 {
+        if state.commits.is_multiple_of(NOTED) {
             self.channel.note(&mut state);
         }
         Ok(())
