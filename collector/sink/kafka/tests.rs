@@ -231,34 +231,49 @@ fn what_is_too_large_is_dead_and_its_company_is_not() {
     }
 }
 
+/// Delivers as whoever runs it does: after a failure it starts again.
+fn deliver_in_spite(sink: &mut Kafka, tap: &Tap, ends: impl Fn() -> bool) {
+    while !ends() || !tap.channel().is_empty() {
+        if sink.start(tap).is_ok() {
+            while (!ends() || !tap.channel().is_empty()) && sink.turn(tap).is_ok() {}
+        }
+    }
+    sink.close(tap).unwrap();
+}
+
 #[test]
 fn a_broker_that_is_killed_and_comes_back_costs_nothing() {
     let (server, folder) = (Server::start("kafka", &[]), testing::folder());
     let servers = server.address();
     let topics = Topics::make(&servers, 2, 1);
-    let (all, done) = (30_000, AtomicBool::new(false));
-    let channel = given::channel(all);
-    given::put(&channel, numbers(all));
+    let (channel, is_back, is_fed) =
+        (given::channel(2000), AtomicBool::new(false), AtomicBool::new(false));
     let more = [("flumeBatchSize", "50"), ("kafka.producer.reconnect.backoff.max.ms", "500")];
     let mut sink = sink(&servers, &topics.clicks, &more);
     let tap = tap(&channel, folder.path());
-    std::thread::scope(|threads| {
-        threads.spawn(|| {
-            while !channel.is_empty() {
-                // As whoever runs it does: after a failure it starts again.
-                if sink.start(&tap).is_err() {
-                    continue;
-                }
-                while !channel.is_empty() && sink.turn(&tap).is_ok() {}
+    let fed = std::thread::scope(|threads| {
+        threads.spawn(|| deliver_in_spite(&mut sink, &tap, || is_fed.load(Ordering::Relaxed)));
+        // There is always something to send, before, while and after the broker is away.
+        let feeds = threads.spawn(|| {
+            let mut fed = 0;
+            while !is_back.load(Ordering::Relaxed) || fed < 20_000 {
+                wait_for("room", || (channel.len() < 1900).then_some(()));
+                given::put(
+                    &channel,
+                    (fed..fed + 100).map(|number| Event::new(number.to_string())).collect(),
+                );
+                fed += 100;
             }
-            done.store(true, Ordering::Relaxed);
+            is_fed.store(true, Ordering::Relaxed);
+            fed
         });
-        wait_for("some events", || (channel.len() < all - 1000).then_some(()));
+        wait_for("some events", || {
+            (tap.counters().get(Count::EventDrainSuccessCount) > 2000).then_some(())
+        });
         server.kill(&[]);
-        let left = channel.len();
         server.restart(&[]);
-        assert!(left > 0, "the broker was killed too late");
-        wait_for("all events", || done.load(Ordering::Relaxed).then_some(()));
+        is_back.store(true, Ordering::Relaxed);
+        feeds.join().unwrap()
     });
     let mut found: Vec<usize> = given::values(&servers, &topics.clicks)
         .iter()
@@ -266,7 +281,39 @@ fn a_broker_that_is_killed_and_comes_back_costs_nothing() {
         .collect();
     found.sort_unstable();
     found.dedup();
-    assert_eq!(found.len(), all);
+    assert_eq!(found.len(), fed);
+}
+
+#[test]
+fn a_broker_that_is_killed_within_transactions_doubles_nothing() {
+    const MANY: usize = 60_000;
+    let (server, folder) = (Server::start("kafka", &[]), testing::folder());
+    let servers = server.address();
+    let topics = Topics::make(&servers, 1, 1);
+    let channel: Arc<dyn Channel> = Numbered::new(folder.path(), numbers(MANY), 100);
+    let more = [
+        ("flumeBatchSize", "100"),
+        ("exactlyOnce", "true"),
+        ("kafka.producer.reconnect.backoff.max.ms", "500"),
+    ];
+    let mut sink = sink(&servers, &topics.clicks, &more);
+    let tap = tap(&channel, folder.path());
+    std::thread::scope(|threads| {
+        let delivers = threads.spawn(|| deliver_in_spite(&mut sink, &tap, || true));
+        wait_for("some events", || {
+            (tap.counters().get(Count::EventDrainSuccessCount) > 2000).then_some(())
+        });
+        server.kill(&[]);
+        assert!(!delivers.is_finished(), "the broker was killed too late");
+        server.restart(&[]);
+        delivers.join().unwrap();
+    });
+    let found: Vec<usize> = given::values(&servers, &topics.clicks)
+        .iter()
+        .map(|value| value.parse().unwrap())
+        .collect();
+    let distinct: std::collections::BTreeSet<_> = found.iter().collect();
+    assert_eq!((distinct.len(), found.len()), (MANY, MANY));
 }
 
 #[test]
