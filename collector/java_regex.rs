@@ -10,6 +10,7 @@
 //! all letters.
 
 mod class;
+mod reader;
 mod replacement;
 mod translate;
 

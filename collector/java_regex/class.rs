@@ -1,7 +1,7 @@
 //! Character classes: Java's, written as those of our engines.
 
 use super::Error;
-use super::translate::Reader;
+use super::reader::Reader;
 
 /// Line terminators, inside of a class.
 pub(super) const TERMINATORS: &str = r"\n\r\x{85}\x{2028}\x{2029}";

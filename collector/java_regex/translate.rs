@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::class::{self, TERMINATORS};
+use super::reader::Reader;
 
 /// What a text must be for the fast form of a pattern to be right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,127 +41,6 @@ pub(super) struct Translated {
     pub names: Vec<(String, usize)>,
 }
 
-/// Reads the characters of a pattern.
-pub(super) struct Reader<'p> {
-    characters: &'p [char],
-    next: usize,
-}
-
-impl Reader<'_> {
-    pub fn next(&mut self) -> Option<char> {
-        let next = self.peek()?;
-        self.next += 1;
-        Some(next)
-    }
-
-    pub fn peek(&self) -> Option<char> {
-        self.characters.get(self.next).copied()
-    }
-
-    pub fn peek_second(&self) -> Option<char> {
-        self.characters.get(self.next + 1).copied()
-    }
-
-    /// Takes this character, if it is the next.
-    pub fn takes(&mut self, character: char) -> bool {
-        let takes = self.peek() == Some(character);
-        self.next += usize::from(takes);
-        takes
-    }
-
-    fn takes_all(&mut self, text: &str) -> bool {
-        let rest = &self.characters[self.next..];
-        let takes = text.chars().count() <= rest.len()
-            && text.chars().zip(rest).all(|(wanted, &there)| wanted == there);
-        if takes {
-            self.next += text.chars().count();
-        }
-        takes
-    }
-
-    /// The place of the next character.
-    pub fn at(&self) -> usize {
-        self.next + 1
-    }
-
-    pub fn syntax(&self, what: &'static str) -> Error {
-        Error::Syntax { what, at: self.at().min(self.characters.len().max(1)) }
-    }
-
-    pub fn unsupported(&self, what: &str, at: usize) -> Error {
-        Error::Unsupported { what: what.to_owned(), at }
-    }
-
-    /// What stands between `\Q` and `\E`, or the end.
-    pub fn quoted(&mut self) -> Vec<char> {
-        let mut quoted = Vec::new();
-        while !self.takes_all(r"\E") {
-            let Some(next) = self.next() else { break };
-            quoted.push(next);
-        }
-        quoted
-    }
-
-    /// So many hexadecimal digits.
-    fn hexadecimal(&mut self, digits: usize) -> Option<u32> {
-        let digits = self.characters.get(self.next..self.next + digits)?;
-        let number =
-            digits.iter().try_fold(0, |number, digit| Some(number * 16 + digit.to_digit(16)?))?;
-        self.next += digits.len();
-        Some(number)
-    }
-
-    /// The character that an escape stands for, behind its first letter.
-    pub fn escape(&mut self, letter: char, at: usize) -> Result<char, Error> {
-        let number = match letter {
-            't' => return Ok('\t'),
-            'n' => return Ok('\n'),
-            'r' => return Ok('\r'),
-            'f' => return Ok('\x0C'),
-            'a' => return Ok('\x07'),
-            'e' => return Ok('\x1B'),
-            'c' => {
-                let control = self.next().filter(char::is_ascii);
-                control.map(|control| u32::from(control) ^ 64)
-            }
-            '0' => self.octal(),
-            'x' if self.takes('{') => {
-                let end = self.characters[self.next..].iter().position(|&c| c == '}');
-                let number = end.and_then(|digits| self.hexadecimal(digits));
-                number.filter(|_| self.takes('}'))
-            }
-            'x' => self.hexadecimal(2),
-            'u' => match self.hexadecimal(4) {
-                Some(high @ 0xd800..0xdc00) if self.takes_all(r"\u") => {
-                    let low = self.hexadecimal(4).filter(|low| (0xdc00..0xe000).contains(low));
-                    low.map(|low| 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00))
-                }
-                number => number,
-            },
-            _ if letter.is_ascii_alphabetic() => {
-                return Err(self.unsupported(&format!(r"\{letter}"), at));
-            }
-            _ => return Ok(letter),
-        };
-        number.and_then(char::from_u32).ok_or(Error::Syntax { what: "an escape is none", at })
-    }
-
-    /// Up to three octal digits, up to 377.
-    fn octal(&mut self) -> Option<u32> {
-        let mut number = None;
-        for _ in 0..3 {
-            let Some(digit) = self.peek().and_then(|next| next.to_digit(8)) else { break };
-            let longer = number.unwrap_or(0) * 8 + digit;
-            if longer > 0o377 {
-                break;
-            }
-            number = Some(longer);
-            self.next += 1;
-        }
-        number
-    }
-}
-
 /// What counts in a place of a pattern.
 #[derive(Clone, Copy, Default)]
 struct Flags {
@@ -177,6 +57,8 @@ struct Piece {
     may_be_empty: bool,
     /// Whether a group that is kept is in it.
     captures: bool,
+    /// Whether it stands in brackets.
+    grouped: bool,
     /// Whether `\R` is in it.
     breaks: bool,
 }
@@ -202,7 +84,7 @@ const DEEPEST: usize = 100;
 pub(super) fn translate(pattern: &str) -> Result<Translated, Error> {
     let characters: Vec<char> = pattern.chars().collect();
     let mut writer = Writer {
-        reader: Reader { characters: &characters, next: 0 },
+        reader: Reader::new(&characters),
         fast: String::new(),
         exact: String::new(),
         is_regular: true,
@@ -460,15 +342,20 @@ impl Writer<'_> {
         for (sign, open) in AROUND {
             if self.reader.takes_all(sign) {
                 self.irregular(open);
+                let inside = self.exact.len();
                 let piece = self.alternatives(*flags)?;
-                self.close(")")?;
-                if piece.captures && sign.ends_with('!') {
+                if piece.captures && sign == "=" {
+                    // What was seen is not seen otherwise later on.
+                    self.exact.insert_str(inside, "(?>");
+                    self.exact.push(')');
+                } else if piece.captures && sign != ">" {
                     // What it has afterwards is Java's own.
-                    let what = "a group that is kept within (?! or (?<!";
-                    return Err(self.reader.unsupported(what, at));
+                    let what = format!("a group that is kept within (?{sign}");
+                    return Err(self.reader.unsupported(&what, at));
                 }
+                self.close(")")?;
                 let may_be_empty = sign != ">" || piece.may_be_empty;
-                return Ok(Some(Piece { may_be_empty, ..piece }));
+                return Ok(Some(Piece { may_be_empty, grouped: true, ..piece }));
             }
         }
         if self.reader.peek() == Some('<') {
@@ -496,7 +383,7 @@ impl Writer<'_> {
                     self.both("(?:");
                     let piece = self.alternatives(inner)?;
                     self.close(")")?;
-                    return Ok(Some(piece));
+                    return Ok(Some(Piece { grouped: true, ..piece }));
                 }
                 Some(flag @ ('x' | 'u' | 'U')) => {
                     return Err(self.reader.unsupported(&format!("(?{flag})"), at));
@@ -517,7 +404,7 @@ impl Writer<'_> {
         let piece = self.alternatives(flags)?;
         self.close(")")?;
         self.closed.push(group);
-        Ok(Piece { captures: true, ..piece })
+        Ok(Piece { captures: true, grouped: true, ..piece })
     }
 
     fn close(&mut self, with: &str) -> Result<(), Error> {
@@ -551,9 +438,11 @@ impl Writer<'_> {
     fn repeated(&mut self, from: (usize, usize), piece: Piece) -> Result<Piece, Error> {
         let at = self.reader.at();
         let (sign, least, most) = match self.reader.peek() {
-            Some('*') => ("*".to_owned(), 0, None),
-            Some('+') => ("+".to_owned(), 1, None),
-            Some('?') => ("?".to_owned(), 0, Some(1)),
+            Some(sign @ ('*' | '+' | '?')) => {
+                self.reader.next();
+                let least = u32::from(sign == '+');
+                (sign.to_string(), least, (sign == '?').then_some(1))
+            }
             Some('{') => {
                 self.reader.next();
                 let (least, most) = self.counts(at)?;
@@ -562,15 +451,12 @@ impl Writer<'_> {
                     Some(most) => format!("{{{least},{most}}}"),
                     None => format!("{{{least},}}"),
                 };
-                // The last character is looked at below.
-                self.reader.next -= 1;
                 (sign, least, most)
             }
             _ => return Ok(piece),
         };
-        self.reader.next();
-        if piece.may_be_empty && piece.captures && most != Some(1) {
-            // What the group has in the end differs between engines.
+        if piece.may_be_empty && piece.grouped && most != Some(1) {
+            // Whether it does so again, and what it has in the end, differs between engines.
             return Err(self.reader.unsupported("repeating a group that may match nothing", at));
         }
         if piece.breaks {
@@ -620,7 +506,7 @@ impl Writer<'_> {
         let mut number = None::<u32>;
         while let Some(digit) = self.reader.peek().and_then(|next| next.to_digit(10)) {
             number = Some(number.unwrap_or(0).checked_mul(10)?.checked_add(digit)?);
-            self.reader.next += 1;
+            self.reader.next();
         }
         number
     }

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
+use rdkafka::producer::BaseProducer;
 
 use super::java::{self, Unreadable};
 use crate::keys::{Keys, nearest};
@@ -244,6 +246,23 @@ impl Properties {
         let mut properties = Properties(named.collect());
         properties.set("bootstrap.servers", servers);
         properties
+    }
+
+    /// Notes what librdkafka says of them together: it says it when a client is made. This one reaches nobody.
+    pub fn judge(&self, keys: &Keys<'_>, role: Role) {
+        let mut config = self.config();
+        config.remove("bootstrap.servers");
+        config.set_log_level(RDKafkaLogLevel::Emerg);
+        let made = match role {
+            Role::Producer => config.create::<BaseProducer>().map(drop),
+            Role::Consumer => {
+                config.create::<BaseConsumer>().map(|client| super::end(move || drop(client)))
+            }
+        };
+        // What it says of one was said before.
+        if let Err(KafkaError::ClientCreation(reason)) = made {
+            keys.mistaken("type", format_args!("kafka's client refuses its properties: {reason}"));
+        }
     }
 
     /// The value of one, by librdkafka's name.

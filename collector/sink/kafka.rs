@@ -151,6 +151,9 @@ fn judge(keys: &Keys<'_>, properties: &mut Properties, exactly_once: bool, route
              with the broker that leads",
         );
     }
+    if !waits_for_all {
+        keys.advise(ACKS, "with less than all an event is lost with the broker that alone has it");
+    }
     properties.set_unless_given("enable.idempotence", if waits_for_all { "true" } else { "false" });
     let is_idempotent = properties.get("enable.idempotence") == Some("true");
     if is_idempotent && !waits_for_all {
@@ -179,6 +182,11 @@ fn judge(keys: &Keys<'_>, properties: &mut Properties, exactly_once: bool, route
     for (name, value) in DEFAULTS {
         properties.set_unless_given(name, value);
     }
+    let mut whole = properties.clone();
+    if exactly_once {
+        whole.set_unless_given("transactional.id", "any");
+    }
+    whole.judge(keys, Role::Producer);
     let room: Option<u64> =
         properties.get("queue.buffering.max.kbytes").and_then(|kib| kib.parse().ok());
     if let Some(room) = room

@@ -9,6 +9,7 @@
 //! is `read_committed`, where Java's clients begin with `read_uncommitted`: what was never committed is no
 //! event.
 
+mod batch;
 mod member;
 mod record;
 
@@ -17,14 +18,12 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+use self::batch::Batch;
 use self::member::Member;
-use self::record::{Part, Record};
+use self::record::Record;
 use super::{Failure, Inlet, Stopped};
-use crate::counters::Source as Count;
-use crate::event::Event;
 use crate::java_regex::JavaRegex;
 use crate::kafka::client::{self, Properties, Role};
 use crate::keys::Keys;
@@ -130,6 +129,7 @@ impl Kafka {
         for name in ["enable.auto.commit", "enable.auto.offset.store"] {
             properties.set(name, "false");
         }
+        properties.judge(keys, Role::Consumer);
         Kafka {
             topics,
             properties,
@@ -163,76 +163,6 @@ fn topics(keys: &Keys<'_>) -> Topics {
 struct Subscribed {
     topics: Vec<String>,
     looked: Option<Instant>,
-}
-
-/// What was read and not put.
-#[derive(Default)]
-struct Batch {
-    /// Each with the place of its partition among the next.
-    events: Vec<(Event, usize)>,
-    /// The partitions, each with the offset behind the last of its records.
-    next: Vec<(Part, i64)>,
-}
-
-impl Batch {
-    /// Adds a record; one that is no event only moves the offset.
-    fn push(
-        &mut self,
-        message: &BorrowedMessage<'_>,
-        record: &Record,
-        member: &Member,
-        inlet: &Inlet,
-    ) {
-        let known = match self.next.last() {
-            Some((part, _)) if part.has(message) => Some(self.next.len() - 1),
-            _ => self.next.iter().position(|(part, _)| part.has(message)),
-        };
-        let place = known.unwrap_or_else(|| {
-            self.next.push((Part::of(message), 0));
-            self.next.len() - 1
-        });
-        let (part, next) = &mut self.next[place];
-        *next = message.offset() + 1;
-        match record.event(message, part) {
-            Ok(event) => self.events.push((event, place)),
-            Err(error) => {
-                inlet.counters().add(Count::EventReadFail, 1);
-                member.ear().warn(format_args!(
-                    "a record is no event of Flume's, and is passed over: topic={} partition={} offset={} \
-                     error={error}",
-                    part.topic,
-                    part.number,
-                    message.offset()
-                ));
-            }
-        }
-    }
-
-    /// Leaves out what was taken away.
-    fn leave(&mut self, lost: &[(String, i32)]) {
-        let is_lost = |part: &Part| {
-            lost.iter().any(|(topic, number)| *number == part.number && **topic == *part.topic)
-        };
-        if lost.is_empty() || !self.next.iter().any(|(part, _)| is_lost(part)) {
-            return;
-        }
-        let mut places = Vec::with_capacity(self.next.len());
-        let mut kept = Vec::new();
-        for (part, next) in std::mem::take(&mut self.next) {
-            places.push((!is_lost(&part)).then_some(kept.len()));
-            if !is_lost(&part) {
-                kept.push((part, next));
-            }
-        }
-        self.next = kept;
-        self.events.retain_mut(|(_, place)| match places[*place] {
-            Some(now) => {
-                *place = now;
-                true
-            }
-            None => false,
-        });
-    }
 }
 
 impl Kafka {

@@ -11,6 +11,9 @@
 //! stands the channel that it is of; the group is named as the transactions are. To begin, a client shuts out every older one of the same name, and ends
 //! what that has left open: so the position that is read then is the last. A reader with
 //! `isolation.level=read_committed` sees each event once.
+//!
+//! Brokers forget a group's offset after a week without commits (`offsets.retention.minutes`): a process that
+//! is killed between the two commits, and started again only then, doubles what was in its last transaction.
 
 use std::time::{Duration, Instant};
 

@@ -77,7 +77,7 @@ fn old_names_count_and_what_does_not_go_together_is_a_mistake() {
     assert_eq!((said("bootstrap.servers"), said("acks")), (Some("h:1"), Some("1")));
     assert_eq!(said("enable.idempotence"), Some("false"));
     assert!(
-        found.iter().all(|found| found.contains("warning: ")) && found.len() == 4,
+        found.iter().all(|found| found.contains("warning: ")) && found.len() == 5,
         "{found:#?}"
     );
     let (sink, _) = given::keys("sinks.k1", &[("kafka.bootstrap.servers", "h:1")], Kafka::read);
@@ -93,6 +93,10 @@ fn old_names_count_and_what_does_not_go_together_is_a_mistake() {
             "exactlyOnce: it needs acks = all",
         ),
         (&[("kafka.producer.transactional.id", "x")], "need exactlyOnce = true"),
+        (
+            &[("kafka.producer.max.in.flight.requests.per.connection", "9")],
+            "type: kafka's client refuses",
+        ),
         (&[("kafka.topic", "a b")], "kafka.topic is a b"),
         (&[("kafka.topic", "a-%Y")], "%Y has no meaning"),
         (&[("defaultPartitionId", "-1")], "defaultPartitionId is -1"),

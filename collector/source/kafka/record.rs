@@ -32,10 +32,14 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// That of this number.
+    pub fn new(topic: &str, number: i32) -> Part {
+        Part { topic: topic.into(), number, text: number.to_string().into() }
+    }
+
     /// That of a record.
     pub fn of(message: &BorrowedMessage<'_>) -> Part {
-        let number = message.partition();
-        Part { topic: message.topic().into(), number, text: number.to_string().into() }
+        Part::new(message.topic(), message.partition())
     }
 
     /// Whether a record is of it.

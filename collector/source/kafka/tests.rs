@@ -8,6 +8,8 @@ use testing::servers;
 
 use super::*;
 use crate::channel::Channel;
+use crate::counters::Source as Count;
+use crate::event::Event;
 use crate::kafka::given;
 use crate::selector::{Channels, Selector};
 use crate::source::Source as _;
@@ -32,6 +34,15 @@ fn inlet(channel: &Arc<dyn Channel>) -> Inlet {
     Inlet::new("r1", Vec::new(), Selector::Replicating { to }, vec![Arc::clone(channel)])
 }
 
+/// Tells sources to stop, also where a test fails: else they would be waited for.
+struct Stops(Stop);
+
+impl Drop for Stops {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 /// Runs a source until this is there.
 fn run<T>(mut source: Kafka, inlet: &Inlet, what: &str, look: impl FnMut() -> Option<T>) -> T {
     let stop = Stop::default();
@@ -39,8 +50,9 @@ fn run<T>(mut source: Kafka, inlet: &Inlet, what: &str, look: impl FnMut() -> Op
         let (own, inlet) = (stop.clone(), &inlet);
         let runs =
             threads.spawn(move || source.run(inlet, &own).map_err(|error| error.to_string()));
+        let stops = Stops(stop);
         let found = wait_for(what, look);
-        stop.stop();
+        drop(stops);
         runs.join().unwrap().unwrap();
         found
     })
@@ -196,7 +208,11 @@ fn topics_that_match_are_read_by_two_members_together() {
     let more = [
         ("kafka.consumer.group.id", &*topics.clicks),
         ("kafka.topics.regex", &*pattern),
-        ("kafka.consumer.session.timeout.ms", "6000"),
+        // The default would give both topics' only partition to one of them.
+        (
+            "kafka.consumer.partition.assignment.strategy",
+            "org.apache.kafka.clients.consumer.RoundRobinAssignor",
+        ),
     ];
     let (one, other) = (given::channel(10_000), given::channel(10_000));
     let (into_one, into_other) = (inlet(&one), inlet(&other));
@@ -206,6 +222,7 @@ fn topics_that_match_are_read_by_two_members_together() {
         let (own, into_one) = (stop.clone(), &into_one);
         let runs =
             threads.spawn(move || first.run(into_one, &own).map_err(|error| error.to_string()));
+        let stops = Stops(stop);
         send(&topics, &topics.clicks, 0..500);
         wait_for("what one member reads", || (one.len() == 500).then_some(()));
         let mut sent = 500;
@@ -224,7 +241,7 @@ fn topics_that_match_are_read_by_two_members_together() {
             all.dedup();
             (all.len() as i64 == sent).then_some(())
         });
-        stop.stop();
+        drop(stops);
         runs.join().unwrap().unwrap();
     });
 }
