@@ -54,11 +54,17 @@ pub trait Channel: Debug + Send + Sync {
     /// Whether what is in it outlives the process.
     fn is_durable(&self) -> bool;
 
+    /// What tells its events from those of every other channel, in one that numbers them: made with it, and
+    /// lost with it.
+    fn identity(&self) -> Option<&str> {
+        None
+    }
+
     /// What it has counted.
     fn counters(&self) -> &Counters<counters::Channel>;
 
     /// Forgets all events below this position ([`Take::end`]): the other side has them, as it says. Called
-    /// before anything is taken, by the only sink that reads the channel.
+    /// while nothing is taken, by the only sink that reads the channel.
     ///
     /// # Errors
     ///

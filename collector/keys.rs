@@ -111,6 +111,15 @@ impl<'a> Keys<'a> {
         value
     }
 
+    /// The text of a key, which may be empty: Flume complains of that, and takes it as empty.
+    pub fn text_or_empty(&self, key: &str) -> String {
+        let value = self.given.get(key).map(|property| property.value.clone());
+        let given = value.is_some();
+        let value = value.unwrap_or_default();
+        self.note(key, Some(value.clone()), given);
+        value
+    }
+
     /// The text of a key that must be there; where it is not, that is a mistake, and the text empty.
     pub fn required(&self, key: &str) -> String {
         self.text(key).unwrap_or_else(|| {
@@ -318,6 +327,7 @@ impl<'a> Keys<'a> {
     }
 
     fn note(&self, key: &str, value: Option<String>, given: bool) {
+        let value = value.map(|value| if is_secret(key) { HIDDEN.to_owned() } else { value });
         self.asked.borrow_mut().insert(key.to_owned(), Asked::Key { value, given });
     }
 
@@ -333,6 +343,15 @@ impl<'a> Keys<'a> {
         let component = Some(self.component.clone());
         self.findings.add(Finding { weight, line, component, text });
     }
+}
+
+/// What is shown in place of a secret.
+const HIDDEN: &str = "(hidden)";
+
+/// Whether the value of a key is for nobody's eyes: it is not printed.
+fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["password", "jaas.config", "keystore.key"].iter().any(|secret| key.ends_with(secret))
 }
 
 /// The name that this one may have been meant to be, if there is one.
@@ -400,6 +419,20 @@ mod tests {
             "sources.r1.command is missing: it has no default",
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let given =
+            [("keystore-password", "x"), ("kafka.producer.sasl.jaas.config", "y"), ("a", "z")];
+        let (properties, findings) = (properties(&given), Findings::default());
+        let given = properties.iter().map(|property| (property.key.clone(), property));
+        let keys = Keys::new("a1", "sinks.k1", given, &findings);
+        assert_eq!(keys.text("keystore-password").as_deref(), Some("x"));
+        keys.below("kafka.producer.");
+        keys.text("a");
+        let shown: Vec<_> = keys.finish().into_iter().filter_map(|setting| setting.value).collect();
+        assert_eq!(shown, ["z", HIDDEN, HIDDEN]);
     }
 
     #[test]

@@ -23,6 +23,7 @@
 //! - [`avro`]: Flume's wire, both ways; [`tls`]: its TLS, by stores of Java or files in PEM;
 //! - [`charset`]: charsets by Java's names;
 //! - [`hdfs`]: connections to Hadoop's file systems, for reading; [`storage`]: what sinks write files into;
+//! - [`kafka`]: clients of Kafka; [`java_regex`]: Java's regular expressions;
 //! - [`stop`]: how threads are told to end.
 //!
 //! The crate knows nothing of what its events mean.
@@ -38,6 +39,8 @@ pub mod findings;
 pub mod group;
 pub mod hdfs;
 pub mod interceptor;
+pub mod java_regex;
+pub mod kafka;
 pub mod keys;
 pub mod parts;
 pub mod properties;

@@ -13,6 +13,7 @@
 pub mod avro;
 pub mod file_roll;
 pub mod hdfs;
+pub mod kafka;
 pub mod logger;
 pub mod null;
 pub mod serializer;
@@ -100,10 +101,12 @@ pub fn read(kind: &str, keys: &Keys<'_>) -> Option<Box<dyn Sink>> {
         "file_roll" | "rollingfilesink" => Box::new(file_roll::FileRoll::read(keys)),
         "null" | "nullsink" => Box::new(null::Null::read(keys)),
         "avro" | "avrosink" => Box::new(avro::Avro::read(keys)),
+        "kafka.kafkasink" => Box::new(kafka::Kafka::read(keys)),
         "logger" | "loggersink" => Box::new(logger::Logger::read(keys)),
         _ => return None,
     })
 }
 
 /// The types that [`read`] knows.
-pub const TYPES: &[&str] = &["avro", "file_roll", "hdfs", "logger", "null"];
+pub const TYPES: &[&str] =
+    &["avro", "file_roll", "hdfs", "logger", "null", "org.apache.flume.sink.kafka.KafkaSink"];

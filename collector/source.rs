@@ -14,6 +14,7 @@ pub mod exec;
 pub mod follow;
 pub mod http;
 pub mod inlet;
+pub mod kafka;
 pub mod netcat;
 pub mod pattern;
 pub mod seq;
@@ -64,6 +65,7 @@ pub fn read(kind: &str, keys: &Keys<'_>) -> Option<Box<dyn Source>> {
         "exec" | "execsource" => Box::new(exec::Exec::read(keys)),
         "http" | "http.httpsource" => Box::new(http::Http::read(keys)),
         "netcat" | "netcatsource" => Box::new(netcat::Netcat::read(keys)),
+        "kafka.kafkasource" => Box::new(kafka::Kafka::read(keys)),
         "seq" | "sequencegeneratorsource" => Box::new(seq::Seq::read(keys)),
         "spooldir" | "spooldirectorysource" => Box::new(spooldir::Spooldir::read(keys)),
         "taildir" | "taildir.taildirsource" => Box::new(taildir::Taildir::read(keys)),
@@ -72,7 +74,16 @@ pub fn read(kind: &str, keys: &Keys<'_>) -> Option<Box<dyn Source>> {
 }
 
 /// The types that [`read`] knows.
-pub const TYPES: &[&str] = &["avro", "exec", "http", "netcat", "seq", "spooldir", "TAILDIR"];
+pub const TYPES: &[&str] = &[
+    "avro",
+    "exec",
+    "http",
+    "netcat",
+    "seq",
+    "spooldir",
+    "TAILDIR",
+    "org.apache.flume.source.kafka.KafkaSource",
+];
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,6 @@
 
 mod ask;
 mod error;
-mod java;
 mod native;
 
 use std::collections::BTreeMap;
@@ -21,9 +20,9 @@ use std::fmt;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use collector::kafka::java;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
@@ -35,13 +34,11 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use crate::config::{self, Text};
 
 pub use ask::At;
-pub use error::{Error, Unreadable};
+pub use collector::kafka::java::Unreadable;
+pub use error::Error;
 pub use native::{Found, Messages, What};
 pub use rdkafka::message::Timestamp;
 pub use rdkafka::types::RDKafkaErrorCode as Code;
-
-/// How long a client may take to end before it is left behind.
-const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a consumer is, whatever the configuration says beside: the job itself knows where it reads.
 const CONSUMER: [(&str, &str); 6] = [
@@ -99,7 +96,7 @@ impl Access {
         let properties = config.properties.clone();
         let servers = properties.get("bootstrap.servers").map_or("", Text::shown);
         let options = match &config.file {
-            Some(file) if properties.keys().any(|name| is_of_security(name)) => {
+            Some(file) if properties.keys().any(|name| java::is_of_security(name)) => {
                 format!("--config {}", file.display())
             }
             _ => format!("--bootstrap-server {servers}"),
@@ -118,7 +115,10 @@ impl Access {
         let mut properties = match command_config {
             Some(path) => {
                 options += &format!(" --command-config {}", path.display());
-                java::read(path)?
+                let read = java::read(path);
+                let failed = |what| Error::CommandConfig { path: path.to_owned(), what };
+                let named = |(name, value)| (name, Text::from(value));
+                read.map_err(failed)?.into_iter().map(named).collect()
             }
             None => BTreeMap::new(),
         };
@@ -217,11 +217,6 @@ impl Access {
     }
 }
 
-/// Whether a property decides who may connect and how.
-fn is_of_security(name: &str) -> bool {
-    ["security.", "sasl.", "ssl."].iter().any(|of| name.starts_with(of))
-}
-
 /// A consumer, without a group's assignment: it reads what it is told to.
 ///
 /// When it is dropped, its client ends on a thread of its own, so that a client that does not end holds
@@ -260,20 +255,12 @@ impl Deref for Consumer {
 impl Drop for Consumer {
     fn drop(&mut self) {
         let Some(client) = self.client.take() else { return };
-        let (done, ended) = mpsc::channel::<()>();
-        let end = move || {
+        collector::kafka::end(move || {
             if let Err(error) = client.unassign() {
                 log::debug!("cannot give up the partitions of a client that ends: error={error}");
             }
             drop(client);
-            drop(done);
-        };
-        let started = std::thread::Builder::new().name("kafka-end".to_owned()).spawn(end);
-        if started.is_err()
-            || ended.recv_timeout(END_PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout)
-        {
-            log::warn!("a client of kafka does not end, and is left behind");
-        }
+        });
     }
 }
 

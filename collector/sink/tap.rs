@@ -127,10 +127,30 @@ impl Tap {
     ///
     /// If the dead letters cannot be kept, or the channel cannot note it: the take goes back.
     pub fn commit(&self, taken: Taken, dead: Vec<Dead>) -> Result<(), Failure> {
-        let many = taken.events().len();
+        self.keep(&taken, &dead)?;
+        self.forget(taken, dead)
+    }
+
+    /// Keeps these as dead letters: the first half of a commit, for a sink whose other side commits between
+    /// the two.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be kept.
+    pub fn keep(&self, taken: &Taken, dead: &[Dead]) -> Result<(), Failure> {
         if !dead.is_empty() {
-            self.dead_letters.keep(taken.events(), &dead)?;
+            self.dead_letters.keep(taken.events(), dead)?;
         }
+        Ok(())
+    }
+
+    /// Forgets what was taken, of which these were kept: the second half of a commit.
+    ///
+    /// # Errors
+    ///
+    /// If the channel cannot note it: the take goes back.
+    pub fn forget(&self, taken: Taken, dead: Vec<Dead>) -> Result<(), Failure> {
+        let many = taken.events().len();
         taken.0.commit()?;
         self.counters.add(Count::EventDrainSuccessCount, many - dead.len());
         let mut counted = self.dead.lock().unwrap_or_else(PoisonError::into_inner);

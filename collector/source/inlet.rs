@@ -103,6 +103,20 @@ impl Inlet {
     ///
     /// If the source is stopped meanwhile: likewise.
     pub fn persist(&self, events: Vec<Event>, stop: &Stop) -> Result<(), Stopped> {
+        self.persist_beside(events, stop, || {})
+    }
+
+    /// Likewise; calls this between tries, for a source that has something to do while it waits.
+    ///
+    /// # Errors
+    ///
+    /// If the source is stopped meanwhile: likewise.
+    pub fn persist_beside(
+        &self,
+        events: Vec<Event>,
+        stop: &Stop,
+        mut beside: impl FnMut(),
+    ) -> Result<(), Stopped> {
         self.counters.add(Count::EventReceivedCount, events.len());
         let mut batch = self.intercepted(events);
         let (begun, mut said, mut wait) = (Instant::now(), None::<Instant>, WAITS.0);
@@ -113,6 +127,7 @@ impl Inlet {
                 log::warn!("source {} waits since {seconds} s: error={error}", self.name());
                 said = Some(Instant::now());
             }
+            beside();
             if stop.wait(wait) {
                 return Err(Stopped);
             }

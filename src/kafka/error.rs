@@ -1,8 +1,8 @@
 //! What may be wrong with Kafka, or with how it is reached.
 
-use std::io;
 use std::path::PathBuf;
 
+use collector::kafka::java::Unreadable;
 use rdkafka::error::KafkaError;
 
 use super::Code;
@@ -66,28 +66,6 @@ pub enum Error {
     /// An offset is none that Kafka could have.
     #[error("{0} is no offset")]
     Offset(u64),
-}
-
-/// Why a file of properties cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Unreadable {
-    /// It cannot be read.
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    /// It is no file of properties.
-    #[error("{0}")]
-    Syntax(String),
-    /// It asks for a kind of security that is not understood here.
-    #[error("the property {0} is not supported")]
-    Unknown(String),
-    /// A property has a value that is not understood here.
-    #[error("the property {name} must be {allowed}")]
-    Value {
-        /// The property.
-        name: &'static str,
-        /// What it may be.
-        allowed: &'static str,
-    },
 }
 
 fn because(reason: Option<&str>) -> String {

@@ -1,12 +1,9 @@
-//! Files of properties as Kafka's own tools take them, by the names that they have in Java.
+//! Properties by the names that they have in Java, told to librdkafka: how brokers are reached, and who may.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader};
 use std::path::Path;
-
-use super::{Error, Unreadable, is_of_security};
-use crate::config::Text;
 
 /// What has the same name and meaning in librdkafka.
 const SAME: [&str; 9] = [
@@ -31,80 +28,136 @@ const RENAMED: [(&str, &str); 3] = [
 const LOGIN: &str = "org.apache.kafka.common.security.(plain.Plain or scram.Scram)LoginModule \
                      required username=\"…\" password=\"…\";";
 
-/// Reads a file, and gives what librdkafka calls it.
-pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Text>, Error> {
-    let failed = |what| Error::CommandConfig { path: path.to_owned(), what };
-    let file = File::open(path).map_err(|error| failed(error.into()))?;
-    let properties = java_properties::read(BufReader::new(file));
-    let properties = properties.map_err(|error| failed(Unreadable::Syntax(error.to_string())))?;
-    translate(properties.into_iter().collect()).map_err(failed)
+/// Why properties cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// They cannot be read.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// They are no properties.
+    #[error("{0}")]
+    Syntax(String),
+    /// They ask for a kind of security that is not understood here.
+    #[error("the property {0} is not supported")]
+    Unknown(String),
+    /// A property has a value that is not understood here.
+    #[error("the property {name} must be {allowed}")]
+    Value {
+        /// The property.
+        name: &'static str,
+        /// What it may be.
+        allowed: &'static str,
+    },
 }
 
-/// Translates properties. What asks for a kind of security that is not understood is refused; anything
-/// else is passed over and said, as Kafka's own tools do: one file often serves many clients.
-fn translate(mut java: BTreeMap<String, String>) -> Result<BTreeMap<String, Text>, Unreadable> {
-    let mut properties = BTreeMap::new();
-    let mut set = |name: &str, value: String| {
-        properties.insert(name.to_owned(), Text::from(value));
+/// What properties come to.
+#[derive(Debug, Default)]
+pub struct Translated {
+    /// Name and value in librdkafka, with the name in Java.
+    pub properties: BTreeMap<String, (String, String)>,
+    /// What is not told of how brokers are reached: a client of one role may know it.
+    pub left: BTreeMap<String, String>,
+    /// What is asked for and not understood.
+    pub mistakes: Vec<Unreadable>,
+}
+
+/// Whether a property decides who may connect and how.
+pub fn is_of_security(name: &str) -> bool {
+    ["security.", "sasl.", "ssl."].iter().any(|of| name.starts_with(of))
+}
+
+/// Reads a file as Kafka's own tools take it, and gives what librdkafka calls it. What asks for a kind of
+/// security that is not understood is refused; anything else is passed over and said, as Kafka's own tools
+/// do: one file often serves many clients.
+///
+/// # Errors
+///
+/// If the file cannot be read, or says something that is not understood.
+pub fn read(path: &Path) -> Result<BTreeMap<String, String>, Unreadable> {
+    let properties = java_properties::read(BufReader::new(File::open(path)?));
+    let properties = properties.map_err(|error| Unreadable::Syntax(error.to_string()))?;
+    for_all(properties.into_iter().collect())
+}
+
+fn for_all(java: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Unreadable> {
+    let Translated { properties, left, mistakes } = translate(java);
+    if let Some(mistake) = mistakes.into_iter().next() {
+        return Err(mistake);
+    }
+    for name in left.into_keys() {
+        // Servers come from the command line.
+        if name != "bootstrap.servers" {
+            log::warn!("a property is passed over: property={name}");
+        }
+    }
+    Ok(properties.into_iter().map(|(name, (value, _))| (name, value)).collect())
+}
+
+/// Translates what all clients have in common.
+pub fn translate(mut java: BTreeMap<String, String>) -> Translated {
+    let (mut properties, mut mistakes) = (BTreeMap::new(), Vec::new());
+    let mut set = |here: &str, value: String, name: &str| {
+        properties.insert(here.to_owned(), (value, name.to_owned()));
     };
+    let mut mistake = |name, allowed| mistakes.push(Unreadable::Value { name, allowed });
     for name in SAME {
         if let Some(value) = java.remove(name) {
-            set(name, value);
+            set(name, value, name);
         }
     }
     for (name, here) in RENAMED {
         if let Some(value) = java.remove(name) {
-            set(here, value);
+            set(here, value, name);
         }
     }
     if let Some(login) = java.remove("sasl.jaas.config") {
-        let allowed = Unreadable::Value { name: "sasl.jaas.config", allowed: LOGIN };
-        let (user, password) = credentials(&login).ok_or(allowed)?;
-        set("sasl.username", user);
-        set("sasl.password", password);
+        match credentials(&login) {
+            Some((user, password)) => {
+                set("sasl.username", user, "sasl.jaas.config");
+                set("sasl.password", password, "sasl.jaas.config");
+            }
+            None => mistake("sasl.jaas.config", LOGIN),
+        }
     }
     if let Some(algorithm) = java.remove("ssl.endpoint.identification.algorithm") {
-        let algorithm = if algorithm.is_empty() { "none".to_owned() } else { algorithm };
-        set("ssl.endpoint.identification.algorithm", algorithm);
+        let algorithm =
+            if algorithm.is_empty() { "none".to_owned() } else { algorithm.to_ascii_lowercase() };
+        let name = "ssl.endpoint.identification.algorithm";
+        set(name, algorithm, name);
     }
     let kind = java.remove("ssl.truststore.type");
     if let Some(path) = java.remove("ssl.truststore.location") {
-        if kind.as_deref() != Some("PEM") {
-            let (name, allowed) = ("ssl.truststore.type", TRUSTED);
-            return Err(Unreadable::Value { name, allowed });
+        if kind.as_deref() == Some("PEM") {
+            set("ssl.ca.location", path, "ssl.truststore.location");
+        } else {
+            mistake("ssl.truststore.type", TRUSTED);
+            java.remove("ssl.truststore.password");
         }
-        set("ssl.ca.location", path);
     }
     let kind = java.remove("ssl.keystore.type");
     if let Some(path) = java.remove("ssl.keystore.location") {
         match kind.as_deref() {
             // The one file holds both.
             Some("PEM") => {
-                set("ssl.certificate.location", path.clone());
-                set("ssl.key.location", path);
+                set("ssl.certificate.location", path.clone(), "ssl.keystore.location");
+                set("ssl.key.location", path, "ssl.keystore.location");
             }
             Some("PKCS12") => {
-                set("ssl.keystore.location", path);
+                set("ssl.keystore.location", path, "ssl.keystore.location");
                 if let Some(password) = java.remove("ssl.keystore.password") {
-                    set("ssl.keystore.password", password);
+                    set("ssl.keystore.password", password, "ssl.keystore.password");
                 }
             }
             _ => {
-                let (name, allowed) = ("ssl.keystore.type", KEYS);
-                return Err(Unreadable::Value { name, allowed });
+                mistake("ssl.keystore.type", KEYS);
+                java.remove("ssl.keystore.password");
             }
         }
     }
-    for name in java.into_keys() {
-        if is_of_security(&name) {
-            return Err(Unreadable::Unknown(name));
-        }
-        // Servers come from the command line.
-        if name != "bootstrap.servers" {
-            log::warn!("a property is passed over: property={name}");
-        }
-    }
-    Ok(properties)
+    let (secure, left) = java.into_iter().partition(|(name, _)| is_of_security(name));
+    let secure: BTreeMap<String, String> = secure;
+    mistakes.extend(secure.into_keys().map(Unreadable::Unknown));
+    Translated { properties, left, mistakes }
 }
 
 const KEYS: &str = "PEM or PKCS12; of another store: keytool -importkeystore -srckeystore STORE \
@@ -142,8 +195,8 @@ mod tests {
 
     fn translated(properties: &[(&str, &str)]) -> Result<Vec<(String, String)>, String> {
         let java = properties.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let translated = translate(java).map_err(|error| error.to_string())?;
-        Ok(translated.into_iter().map(|(name, v)| (name, v.as_str().to_owned())).collect())
+        let translated = for_all(java).map_err(|error| error.to_string())?;
+        Ok(translated.into_iter().collect())
     }
 
     #[test]
