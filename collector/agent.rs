@@ -1,8 +1,8 @@
 //! One agent of a file: its components, made of their keys, and judged as a whole.
 //!
 //! Nothing is opened here: an [`Agent`] says what there is to start, and what is wrong with it. Every
-//! mistake is found at once; a component with a mistake is [spoiled](Agent::spoiled), and so is what
-//! cannot work without it.
+//! mistake is found at once; a component with a mistake is left out, and so is what cannot work without
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -4,7 +4,7 @@
 //!   dataDirs/online-recall/                               checkpointDir/online-recall/
 //!     00000000000000000000.log   a segment: its name is     taken   which numbers were taken: a mark, and
 //!     00000000000000348160.log   the number of its first            ranges above it (`taken`)
-//!     lock                       event
+//!     lock, identity             event
 //!
 //!   segment:  magic:8 first:8 0:16 │ frame │ frame │ frame │ 0 0 0 …   (preallocated)
 //!   frame:    magic:4 crc:4 length:8 count:4 first:8 │ events          (one transaction, `frame`)
@@ -183,6 +183,7 @@ pub struct Channel {
     freed: Condvar,
     counters: Counters<counters::Channel>,
     folder: PathBuf,
+    identity: String,
     _locks: [File; 2],
 }
 
@@ -253,6 +254,7 @@ impl Channel {
             reserved: Mutex::new(0),
             freed: Condvar::new(),
             counters: Counters::new(name),
+            identity: folders::identity(&folder)?,
             folder,
             _locks: [lock, other],
         });
@@ -442,6 +444,10 @@ impl super::Channel for Channel {
 
     fn is_durable(&self) -> bool {
         true
+    }
+
+    fn identity(&self) -> Option<&str> {
+        Some(&self.identity)
     }
 
     fn counters(&self) -> &Counters<counters::Channel> {

@@ -34,6 +34,27 @@ pub(super) fn lock(folder: &Path) -> Result<File, Failure> {
     }
 }
 
+/// What tells the log in a folder from every other: drawn with it, and lost with it.
+pub(super) fn identity(folder: &Path) -> Result<String, Failure> {
+    let path = folder.join("identity");
+    let failed = |source| Failure::io(format!("cannot read or write {}", path.display()), source);
+    match std::fs::read_to_string(&path) {
+        Ok(identity) => return Ok(identity),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let identity = uuid::Uuid::new_v4().to_string();
+    let next = path.with_extension("new");
+    let write = || {
+        std::fs::write(&next, &identity)?;
+        File::open(&next)?.sync_all()?;
+        std::fs::rename(&next, &path)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(failed)?;
+    Ok(identity)
+}
+
 /// Refuses a folder in which Flume's own channel has its log.
 pub(super) fn refuse_flumes(folder: &Path) -> Result<(), Failure> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };

@@ -131,8 +131,11 @@ fn a_position_that_the_other_side_knows_is_passed_over() {
     let scene = Scene::new(100);
     let channel = scene.open();
     put(&channel, 0..10).unwrap();
+    let identity = channel.identity().map(str::to_owned);
     drop(channel);
     let channel = scene.open();
+    assert_eq!(channel.identity(), identity.as_deref());
+    assert_ne!(Scene::new(1).open().identity(), identity.as_deref());
     channel.forget_below(4).unwrap();
     assert!(channel.forget_below(11).is_err());
     assert_eq!(numbers(&*take(&channel, 100)), Vec::from_iter(4..10));
