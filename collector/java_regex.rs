@@ -1,7 +1,7 @@
 //! Java's regular expressions: they find what Java's find, or are refused by the name of what is not
 //! understood; none is read silently as something else.
 //!
-//! A pattern is translated, construct by construct: [`translate`]. What is regular is found in linear time. What
+//! A pattern is translated, construct by construct. What is regular is found in linear time. What
 //! is not (looking around, back references, possessive and atomic groups) is found by trying, with a bound on
 //! the tries. `$`, `\Z` and `\b` are regular only for texts that do not end with a line terminator, or are
 //! ASCII: almost all; for others the pattern exists a second time.

@@ -342,14 +342,9 @@ impl Writer<'_> {
         for (sign, open) in AROUND {
             if self.reader.takes_all(sign) {
                 self.irregular(open);
-                let inside = self.exact.len();
                 let piece = self.alternatives(*flags)?;
-                if piece.captures && sign == "=" {
-                    // What was seen is not seen otherwise later on.
-                    self.exact.insert_str(inside, "(?>");
-                    self.exact.push(')');
-                } else if piece.captures && sign != ">" {
-                    // What it has afterwards is Java's own.
+                if piece.captures {
+                    // What it has where the rest then fails is Java's own.
                     let what = format!("a group that is kept within (?{sign}");
                     return Err(self.reader.unsupported(&what, at));
                 }

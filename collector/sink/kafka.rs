@@ -6,7 +6,7 @@
 //! Within the client nothing is doubled or reordered: it is idempotent, unless `kafka.producer.acks` says
 //! less than `all`.
 //!
-//! With `exactlyOnce = true` and a file channel, each take is a transaction of Kafka's: [`once`].
+//! With `exactlyOnce = true` and a file channel, each take is a transaction of Kafka's, in which the channel's position travels: a kill doubles nothing.
 //!
 //! An event that no broker will ever take is a dead letter: `too_large`, `bad_topic`, `bad_partition`, or
 //! `refused` by the broker, as one without a key is by a compacted topic.
