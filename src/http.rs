@@ -171,7 +171,7 @@ impl Drop for Waiting {
 }
 
 /// What is answered of a job.
-fn of_job(health: Health) -> Router {
+pub fn of_job(health: Health) -> Router {
     Router::new()
         .route("/metrics", get(numbers))
         .route("/health", get(is_well))

@@ -23,7 +23,7 @@ fn serve(health: &Health) -> Server {
     let config =
         Config::load(None, &["http.listen=127.0.0.1:1".to_owned()], Need::Nothing).unwrap();
     let address = Address { port: 0, ..config.listen };
-    Server::start(&address, health.clone()).unwrap()
+    Server::start(&address, "http.listen", http::of_job(health.clone())).unwrap()
 }
 
 /// The status, the head and the body of an answer.
@@ -106,7 +106,8 @@ fn a_taken_address_is_named() {
     let taken = server.address();
     let set = format!("http.listen={taken}");
     let config = Config::load(None, &[set], Need::Nothing).unwrap();
-    let error = Server::start(&config.listen, Health::default()).unwrap_err();
+    let error =
+        Server::start(&config.listen, "http.listen", http::of_job(Health::default())).unwrap_err();
     assert!(matches!(error, Error::Listen { .. }));
     assert!(error.to_string().contains(&taken.to_string()), "{error}");
 }
