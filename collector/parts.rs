@@ -111,6 +111,12 @@ impl fmt::Display for Sums {
 }
 
 impl Parts {
+    /// How it stood when the agent started.
+    pub fn begun(&self) -> Sums {
+        let waiting = self.channels.iter().map(|(_, before)| *before as u64).sum();
+        Sums { waiting, ..Sums::default() }
+    }
+
     /// What has become of all events, as it stands now: counters move while they are read.
     fn look(&self) -> Sums {
         let mut sums = Sums::default();

@@ -71,16 +71,26 @@ impl Agent {
         self.counts(&format!("events_delivered_total{{sink=\"{sink}\"}}"), many);
     }
 
+    /// Waits until nothing waits in a channel.
+    #[track_caller]
+    pub fn empties(&self, channel: &str) {
+        let what = format!("channel_events{{channel=\"{channel}\"}}");
+        wait_for(&what, || (self.number(&what)? == 0).then_some(()));
+    }
+
     #[track_caller]
     fn counts(&self, what: &str, many: u64) {
+        wait_for(what, || (self.number(what)? >= many).then_some(()));
+    }
+
+    /// The sum of all numbers whose names begin so; none before the agent answers.
+    fn number(&self, what: &str) -> Option<u64> {
+        let text = get(self.watched, "/metrics");
         let name = format!("online_recall_collector_{what}");
-        wait_for(what, || {
-            let text = get(self.watched, "/metrics");
-            let lines = text.lines().filter(|line| line.starts_with(&name));
-            let numbers =
-                lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
-            (numbers.sum::<u64>() >= many).then_some(())
-        });
+        let lines = text.lines().filter_map(|line| line.strip_prefix(&name));
+        let numbers: Vec<u64> =
+            lines.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+        (!numbers.is_empty()).then(|| numbers.iter().sum())
     }
 
     /// Asks it to end, and requires that it does so in order.

@@ -82,6 +82,7 @@ fn a_directory_is_carried_to_hdfs_file_by_file() {
     wait_for("the file to be set aside", || {
         scene.place.path("logs/day.log.COMPLETED").exists().then_some(())
     });
+    agent.delivers("hdfs", 2500);
     agent.ends();
     let (there, folders) = scene.lines("/flume");
     assert_eq!((there, folders), (lines, vec!["/flume/files".to_owned()]));
@@ -93,10 +94,11 @@ fn a_growing_log_lands_in_folders_of_ten_minutes() {
     let lines = numbered("line", 3000);
     scene.place.write("logs/access.log", text(&lines[..1000]));
     let agent = scene.start("tail", &[]);
+    agent.reads(1000);
     // In the middle its log is rotated.
     fs::rename(scene.place.path("logs/access.log"), scene.place.path("logs/access.log.1")).unwrap();
     scene.place.write("logs/access.log", text(&lines[1000..]));
-    agent.reads(3000);
+    agent.delivers("hdfs", 3000);
     agent.ends();
     let (there, folders) = scene.lines("/flume/events");
     assert_eq!(there, lines);
@@ -124,7 +126,7 @@ fn three_logs_of_two_machines_meet_by_kind_and_day() {
         }
         machines.push(machine.start("machine", &to));
     }
-    gathering.reads(2400);
+    gathering.delivers("hdfs", 2400);
     machines.into_iter().for_each(Agent::ends);
     gathering.ends();
     for kind in kinds {
@@ -152,12 +154,14 @@ fn clicks_reach_the_archive_and_the_live_jobs_topic_once_also_through_a_kill() {
     agent.reads(1);
     agent.kill();
     let agent = scene.start("clicks", &variables);
-    // The end of the topic, when all is there: one partition keeps its order.
-    agent.delivers("kafka", 2000);
+    let consume = format!("consume {topic} --from-beginning {on} --max");
+    scene.place.run(&format!("{consume} 2000")).done();
+    agent.empties("archive");
     agent.ends();
+    // One partition keeps its order: this is the end of the topic.
     scene.place.write("end", "the end\n");
     scene.place.run(&format!("produce {topic} end {on}")).done();
-    let printed = scene.place.run(&format!("consume {topic} --from-beginning --max 2001 {on}"));
+    let printed = scene.place.run(&format!("{consume} 2001"));
     let mut there: Vec<_> = printed.text().lines().map(str::to_owned).collect();
     assert_eq!(there.pop().as_deref(), Some("the end"));
     let mut sorted = lines.clone();

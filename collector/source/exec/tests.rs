@@ -70,7 +70,9 @@ fn a_command_runs_again_if_it_is_told_to() {
     let folder = tempfile::tempdir().unwrap();
     let mut exec = with(folder.path(), "echo x", &[("restart", "true"), ("restartThrottle", "0")]);
     let trial = Trial::new(10);
-    assert_eq!(trial.run_and_take(&mut exec, 3), ["x", "x", "x"]);
+    // It may have run once more before it was stopped.
+    let all = trial.run_and_take(&mut exec, 3);
+    assert!(all.len() >= 3 && all.iter().all(|line| line == "x"), "{all:?}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(super) fn work(args: &cli::Collect, reading: Reading, now: &Now) -> Result<(
     let mut running = Running::start(reading.agent, &[])?;
     now.set(running.parts().clone());
     log::info!("agent {} has started", args.name);
-    let (mut audited, mut sums) = (Instant::now(), running.parts().sums(pause));
+    let (mut audited, mut sums) = (Instant::now(), running.parts().begun());
     while !stop.wait(LOOKED_EVERY) {
         if audited.elapsed() >= AUDITED_EVERY {
             let latest = running.parts().sums(pause);
@@ -53,7 +53,7 @@ pub(super) fn work(args: &cli::Collect, reading: Reading, now: &Now) -> Result<(
         audit(&running.parts().sums(pause).since(&sums), audited.elapsed());
         running = anew(args, running, agent, &file, &hurry)?;
         now.set(running.parts().clone());
-        (file, audited, sums) = (changed, Instant::now(), running.parts().sums(pause));
+        (file, audited, sums) = (changed, Instant::now(), running.parts().begun());
     }
     log::info!("agent {} ends: what waits in memory is delivered", args.name);
     let parts = running.parts().clone();
