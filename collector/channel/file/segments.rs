@@ -19,6 +19,9 @@ const MAGIC: &[u8; 8] = b"ORLOG001";
 /// Where its first frame stands.
 const START: u64 = 32;
 
+/// How much is looked through at once.
+const STEP: usize = 1 << 20;
+
 /// A log of frames, numbered by their events.
 #[derive(Debug)]
 pub(super) struct Segments {
@@ -264,8 +267,11 @@ impl Reading {
 
     /// The next whole frame behind this place whose events have numbers from `next` to before `end`.
     fn find_next(&self, next: u64, end: u64, size: u64) -> io::Result<Option<Found>> {
-        let mut rest = vec![0; usize::try_from(size - self.offset).unwrap_or(0)];
+        let Some(last) = end_of_bytes(self, size)? else { return Ok(None) };
+        let mut rest = vec![0; usize::try_from(last - self.offset).unwrap_or(0)];
         self.file.read_exact_at(&mut rest, self.offset)?;
+        // A frame may end with bytes that are 0.
+        rest.resize(usize::try_from(size - self.offset).unwrap_or(0).min(rest.len() + STEP), 0);
         for at in 1..rest.len().saturating_sub(HEADER) {
             let Some(header) = Header::read(&rest[at..]) else { continue };
             let events = rest[at + HEADER..].get(..header.length);
@@ -303,14 +309,31 @@ fn set_aside(folder: &Path, reading: &Reading, to: u64, lost: (u64, u64)) -> io:
 /// Cuts off what stands behind the last whole frame: of a transaction that was not written to its end, and
 /// was never acknowledged. It is kept aside all the same: a disk may have lied.
 fn cut(folder: &Path, reading: &Reading, size: u64, next: u64) -> io::Result<Option<Damage>> {
-    let mut rest = vec![0; usize::try_from(size - reading.offset).unwrap_or(0)];
-    reading.file.read_exact_at(&mut rest, reading.offset)?;
-    let Some(last) = rest.iter().rposition(|byte| *byte != 0) else { return Ok(None) };
-    let to = reading.offset + last as u64 + 1;
+    let Some(to) = end_of_bytes(reading, size)? else { return Ok(None) };
     let damage = set_aside(folder, reading, to, (next, next))?;
-    reading.file.write_all_at(&vec![0; last + 1], reading.offset)?;
+    let zeros = vec![0; STEP];
+    let mut at = reading.offset;
+    while at < to {
+        let many = STEP.min(usize::try_from(to - at).unwrap_or(STEP));
+        reading.file.write_all_at(&zeros[..many], at)?;
+        at += many as u64;
+    }
     reading.file.sync_data()?;
     Ok(Some(damage))
+}
+
+/// Where the last byte ends behind this place that is not 0.
+fn end_of_bytes(reading: &Reading, size: u64) -> io::Result<Option<u64>> {
+    let (mut bytes, mut at, mut end) = (vec![0; STEP], reading.offset, None);
+    while at < size {
+        let many = STEP.min(usize::try_from(size - at).unwrap_or(STEP));
+        reading.file.read_exact_at(&mut bytes[..many], at)?;
+        if let Some(last) = bytes[..many].iter().rposition(|byte| *byte != 0) {
+            end = Some(at + last as u64 + 1);
+        }
+        at += many as u64;
+    }
+    Ok(end)
 }
 
 /// Reads frame after frame.
