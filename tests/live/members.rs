@@ -1,7 +1,7 @@
 //! What befalls one process of several, or all of them alike: clocks that are wrong, records that fall
 //! unevenly, servers that are slower than what comes, orders to end that do not wait.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use testing::oracle::Oracle;
 use testing::proxy::{Fault, Proxy};
 
 use super::input::Input;
+use super::job::Job;
 use super::judge::Doubts;
 use super::site::{Plan, Servers, Site, pause};
 
@@ -141,9 +142,13 @@ fn one_that_stands_still_before_it_has_joined_is_missed_all_the_same() {
     }
 }
 
-fn runs(pid: Pid) -> bool {
-    let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
-    line.is_ok_and(|line| !line.is_empty())
+/// When a process began, if it runs: its number may soon be another's, or that of a thread.
+fn began(pid: Pid) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    // Behind the name, which may hold anything, come the state and, twenty fields on, the time.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?;
+    (state != "Z").then(|| fields.nth(18).map(str::to_owned))?
 }
 
 #[test]
@@ -155,17 +160,22 @@ fn orders_to_end_that_do_not_wait_cost_nothing() {
     let mut job = site.launch(3, 1);
     let mut doubts = BTreeSet::new();
     // Until all of these are gone, whatever they did last is in doubt.
-    let gone = |before: &BTreeMap<usize, Pid>, doubts: &mut BTreeSet<u64>| {
+    let gone = |before: &[(Pid, Option<String>)], doubts: &mut BTreeSet<u64>| {
         wait_for("the end of all processes", || {
             doubts.extend(site.under_way());
-            before.values().all(|pid| !runs(*pid)).then_some(())
+            let is_gone =
+                |(pid, then): &(Pid, Option<String>)| then.is_none() || began(*pid) != *then;
+            before.iter().all(is_gone).then_some(())
         });
+    };
+    let all = |job: &Job| -> Vec<_> {
+        job.launched().into_values().map(|pid| (pid, began(pid))).collect()
     };
     site.meanwhile(84, &mut job, |job| {
         // SIGTERM, and after so many milliseconds SIGKILL; a terminal that is closed.
         for order in [Some(0), Some(30), None, Some(100), Some(1000), None] {
             site.wait_for_more(job, 3);
-            let before = job.launched();
+            let before = all(job);
             match order {
                 Some(milliseconds) => {
                     job.signal(Signal::TERM);
@@ -180,8 +190,8 @@ fn orders_to_end_that_do_not_wait_cost_nothing() {
         }
         // One process of it.
         site.wait_for_more(job, 3);
-        let before = job.launched();
-        kill_process(before[&1], Signal::HUP).unwrap();
+        let (before, launched) = (all(job), job.launched());
+        kill_process(launched[&1], Signal::HUP).unwrap();
         gone(&before, &mut doubts);
         job.says("process 1 is lost");
         site.wait_for_more(job, 3);
