@@ -284,7 +284,10 @@ impl<'a> Reading<'a> {
             let keys = self.keys("channels", name);
             let kind = keys.required("type");
             match channel::Settings::read(&kind, &keys) {
-                Some(settings) => channels.push((name.to_owned(), settings)),
+                Some(settings) => {
+                    judge_folders(&keys, &settings, &channels);
+                    channels.push((name.to_owned(), settings));
+                }
                 None if kind.is_empty() => {}
                 None => self.unknown(&keys, "channel", &kind, channel::TYPES),
             }
@@ -498,6 +501,29 @@ impl<'a> Reading<'a> {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Two channels cannot have the same folder.
+fn judge_folders(
+    keys: &Keys<'_>,
+    settings: &channel::Settings,
+    others: &[(String, channel::Settings)],
+) {
+    for folder in settings.folders() {
+        let other = others.iter().find(|(_, other)| other.folders().contains(&folder));
+        if let Some((other, _)) = other {
+            let key = ["dataDirs", "checkpointDir"].into_iter().find(|key| keys.is_given(key));
+            let folder = folder.display();
+            keys.mistaken(
+                key.unwrap_or("type"),
+                format_args!(
+                    "channel {other} has the folder {folder} already; each needs a checkpointDir and dataDirs of \
+                     its own"
+                ),
+            );
+            return;
         }
     }
 }

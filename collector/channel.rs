@@ -11,9 +11,11 @@
 //! be committed in any order; until then their events count as being in the channel. An event is lent to
 //! one sink at a time.
 
+pub mod file;
 pub mod memory;
 
 use std::fmt::Debug;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,6 +156,8 @@ impl Failure {
 pub enum Settings {
     /// Events wait in memory.
     Memory(memory::Settings),
+    /// Events wait in files.
+    File(file::Settings),
 }
 
 impl Settings {
@@ -163,6 +167,12 @@ impl Settings {
             "memory" | "org.apache.flume.channel.memorychannel" => {
                 Some(Settings::Memory(memory::Settings::read(keys)))
             }
+            "file" | "org.apache.flume.channel.file.filechannel" => {
+                Some(Settings::File(file::Settings::read(keys)))
+            }
+            "spillablememory" | "org.apache.flume.channel.spillablememorychannel" => {
+                Some(Settings::File(file::Settings::read_spillable(keys)))
+            }
             _ => None,
         }
     }
@@ -171,6 +181,7 @@ impl Settings {
     pub fn transaction_capacity(&self) -> usize {
         match self {
             Settings::Memory(settings) => settings.transaction_capacity,
+            Settings::File(settings) => settings.transaction_capacity,
         }
     }
 
@@ -178,6 +189,15 @@ impl Settings {
     pub fn is_durable(&self) -> bool {
         match self {
             Settings::Memory(_) => false,
+            Settings::File(_) => true,
+        }
+    }
+
+    /// The folders that no other channel may have.
+    pub fn folders(&self) -> Vec<&Path> {
+        match self {
+            Settings::Memory(_) => Vec::new(),
+            Settings::File(settings) => settings.folders().map(PathBuf::as_path).collect(),
         }
     }
 
@@ -189,9 +209,10 @@ impl Settings {
     pub fn open(&self, name: &str) -> Result<Arc<dyn Channel>, Failure> {
         match self {
             Settings::Memory(settings) => Ok(memory::Channel::new(name, settings)),
+            Settings::File(settings) => Ok(file::Channel::open(name, settings)?),
         }
     }
 }
 
 /// The types that [`Settings::read`] knows.
-pub const TYPES: &[&str] = &["memory"];
+pub const TYPES: &[&str] = &["memory", "file", "spillablememory"];

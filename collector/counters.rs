@@ -44,9 +44,10 @@ counts! {
 }
 
 counts! {
-    /// What a channel counts.
+    /// What a channel counts. Flume has no events that are damaged: it does not start with them.
     Channel, "CHANNEL":
-    EventPutAttemptCount, EventPutSuccessCount, EventTakeAttemptCount, EventTakeSuccessCount
+    EventPutAttemptCount, EventPutSuccessCount, EventTakeAttemptCount, EventTakeSuccessCount,
+    EventDamagedCount
 }
 
 counts! {
