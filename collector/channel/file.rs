@@ -128,8 +128,8 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -205,9 +205,6 @@ impl Channel {
         let id = uuid::Uuid::new_v4().into_bytes();
         let found = recovery::recover(&folders, id, (settings.segment, syncs))
             .map_err(|error| Failure::new(chain(&error)))?;
-        let failed = |error| {
-            Failure::io(format!("cannot write in {}", folders.checkpoint.display()), error)
-        };
         let reach = found.reach;
         let (next, must_begin) = found.next;
         let facts = acks::Facts { durable: found.facts.durable.max(reach.sequence), ..found.facts };
@@ -220,21 +217,27 @@ impl Channel {
             reach.sequence,
         ));
         let gate = Arc::new(Gate::new(reach));
-        let acks = Acks::begin(&folders.checkpoint, (found.id, acks, syncs), &facts, &stock);
-        let acks = Arc::new(acks.map_err(failed)?);
         let writer = Arc::new(Writer::new(
             &folders.data,
             (found.id, settings.segment, syncs),
             (found.last, reach, must_begin),
             (&stock, &gate),
         ));
-        writer.skip_to(next).map_err(|error| {
-            Failure::io(format!("cannot write in {}", folders.data.display()), error)
-        })?;
+        let failed = |folder: &Path| {
+            let what = format!("cannot write in {}", folder.display());
+            |error| Failure::io(what, error)
+        };
+        // Before the last checkpoint is no more the newest: it may be all that tells where the log ended.
+        writer.skip_to(next).map_err(failed(&folders.data))?;
+        let acks = Acks::begin(&folders.checkpoint, (found.id, acks, syncs), &facts, &stock);
+        let acks = Arc::new(acks.map_err(failed(&folders.checkpoint))?);
         stock.clean(below);
         let reader = Reader::new(&folders.data, found.id, below);
         let syncing = match settings.sync_every {
-            Some(interval) => Some(Syncing::start(name, interval, &writer, &acks).map_err(failed)?),
+            Some(interval) => {
+                let started = Syncing::start(name, interval, &writer, &acks);
+                Some(started.map_err(|error| Failure::io("cannot start a thread", error))?)
+            }
             None => None,
         };
         log::info!(
@@ -288,12 +291,6 @@ impl Channel {
         })?;
         self.counters.add(Count::EventDamagedCount, damaged);
         Ok((reach, reader.hand_out(most).collect()))
-    }
-
-    /// Where the segments and the files beside them stand.
-    #[cfg(test)]
-    fn folders(&self) -> [&std::path::Path; 2] {
-        [&self.folders.data, &self.folders.checkpoint]
     }
 }
 
@@ -402,9 +399,8 @@ impl super::Channel for Channel {
     }
 
     fn forget_below(&self, position: u64) -> Result<(), Failure> {
-        let failed = |error| {
-            Failure::io(format!("cannot forget what is below position {position}"), error)
-        };
+        let failed =
+            |error| Failure::io(format!("cannot forget what is below position {position}"), error);
         // The other side may know of events that were never synced.
         self.writer.skip_to(position).map_err(failed)?;
         let open = self.stock.open(0..position);

@@ -356,7 +356,9 @@ impl Facts {
             let magic = if is_checkpoint { CHECKPOINT_MAGIC } else { MAGIC };
             let id = match read_start(&bytes, magic) {
                 Ok((id, _)) => id,
-                Err(Bad::Version(version)) => return Err(Error::Version { path: path.clone(), version }),
+                Err(Bad::Version(version)) => {
+                    return Err(Error::Version { path: path.clone(), version });
+                }
                 Err(Bad::Damaged) => {
                     damaged(path, "its header");
                     continue;

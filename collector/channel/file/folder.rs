@@ -128,10 +128,11 @@ impl Folders {
     }
 }
 
-/// A name that is twenty digits and this.
+/// A name that is twenty digits and this; no number of ours is as large as can be.
 fn numbered(name: &str, suffix: &str) -> Option<u64> {
     let digits = name.strip_suffix(suffix)?;
-    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+    let number = digits.parse().ok().filter(|number| *number < 1 << 62);
+    if digits.len() == 20 { number } else { None }
 }
 
 /// The names in a folder; none in one that is not there. Ours are all UTF-8.

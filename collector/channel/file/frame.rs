@@ -41,7 +41,8 @@ impl Header {
             crc: u32_at(bytes, 20),
             durable: u64_at(bytes, 24),
         };
-        let fits = header.length as usize <= MOST && header.first.checked_add(header.count.into()).is_some();
+        let fits = header.length as usize <= MOST
+            && header.first.checked_add(header.count.into()).is_some();
         fits.then_some(header)
     }
 
@@ -240,7 +241,8 @@ mod tests {
     fn event() -> impl Strategy<Value = Event> {
         let headers = proptest::collection::vec(("[a-c]{0,2}", ".{0,200}"), 0..4);
         (headers, proptest::collection::vec(any::<u8>(), 0..300)).prop_map(|(headers, body)| {
-            let headers = headers.iter().map(|(name, value)| (Text::from(&**name), Text::from(&**value)));
+            let headers =
+                headers.iter().map(|(name, value)| (Text::from(&**name), Text::from(&**value)));
             Event { headers: headers.collect(), body: body.into() }
         })
     }

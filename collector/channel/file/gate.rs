@@ -42,11 +42,6 @@ impl Gate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How far it is open.
-    pub fn reach(&self) -> Reach {
-        self.state().reach
-    }
-
     /// Opens it up to here.
     pub fn open(&self, reach: Reach) {
         let mut state = self.state();

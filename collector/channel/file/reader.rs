@@ -86,6 +86,12 @@ impl Reader {
         }
     }
 
+    /// How many events it has in memory.
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Reads until so many wait, or all are read. What is damaged is set aside, and done with; says how many
     /// events it was.
     pub fn fill(
@@ -115,12 +121,15 @@ impl Reader {
             }
             let limit = if first == reach.segment { reach.offset } else { place.segment.size() };
             let step = place.segment.step(&mut self.window, place.at, limit, self.cursor);
+            // A frame that is whole and does not fit here is none of this place.
+            let sequence = place.sequence;
+            let fits = |header: &Header| header.first == sequence && header.end() <= end;
             let damage = match step {
-                Ok(Step::Passed(header)) if header.first == place.sequence => {
+                Ok(Step::Passed(header)) if fits(&header) => {
                     place.pass(&header);
                     continue;
                 }
-                Ok(Step::Frame(header, payload)) if header.first == place.sequence => {
+                Ok(Step::Frame(header, payload)) if fits(&header) => {
                     match frame::decode(&payload, header.count) {
                         Some(events) => {
                             place.pass(&header);
@@ -130,7 +139,7 @@ impl Reader {
                         None => place.spoilt(&header),
                     }
                 }
-                Ok(Step::Spoilt(header)) if header.first == place.sequence => place.spoilt(&header),
+                Ok(Step::Spoilt(header)) if fits(&header) => place.spoilt(&header),
                 Err(error) if self.failed < TRIES => {
                     self.failed += 1;
                     self.window.clear();
@@ -186,7 +195,7 @@ impl Place {
 
     /// What is no frame reaches to the next one.
     fn damage(&self, end: u64, limit: u64) -> Damage {
-        let suits = |header: &Header| (self.sequence..end).contains(&header.first);
+        let suits = |header: &Header| header.first >= self.sequence && header.end() <= end;
         match self.segment.find(self.at, limit, suits) {
             Some((next, header)) => {
                 Damage { bytes: self.at..next, events: self.sequence..header.first, next }

@@ -125,7 +125,7 @@ pub fn recover(folders: &Folders, new: Id, (size, syncs): (u64, bool)) -> Result
     // STEP 3: where the last one ends.
     let (last, label) = labels.last().copied().expect("there is one");
     let last = Segment::open(&folders.data, id, last).map_err(failed)?;
-    let end = end(&last, facts.durable).map_err(failed)?;
+    let end = end(&last, facts.durable, facts.closed).map_err(failed)?;
     if let Some(torn) = end.torn {
         log::warn!(
             "the last put was torn, and is set aside: path={} offset={} bytes={}",
@@ -184,14 +184,19 @@ struct End {
 }
 
 /// Walks a segment from frame to frame. One that is not whole ends it, unless it must have been: then it is
-/// left to the reader, and what follows counts.
-fn end(segment: &Segment, durable: u64) -> io::Result<End> {
+/// left to the reader, and what follows counts. Where the channel was closed behind an event, what follows
+/// that is a put that failed.
+fn end(segment: &Segment, durable: u64, closed: Option<u64>) -> io::Result<End> {
     let (mut at, mut sequence, limit) = (START, segment.first(), segment.size());
     let mut window = Window::default();
     // What the frames behind the first gap say of what stood on the disk before them.
     let mut evidence = None;
     loop {
-        let step = segment.step(&mut window, at, limit, 0)?;
+        let step = if closed == Some(sequence) {
+            Step::End
+        } else {
+            segment.step(&mut window, at, limit, 0)?
+        };
         let spoilt = match step {
             Step::Frame(header, _) if header.first == sequence => {
                 (at, sequence) = (at + header.size(), header.end());
@@ -200,8 +205,7 @@ fn end(segment: &Segment, durable: u64) -> io::Result<End> {
             Step::Spoilt(header) if header.first == sequence => Some(header),
             _ => None,
         };
-        let evidence =
-            *evidence.get_or_insert_with(|| durable.max(all_say(segment, at, limit)));
+        let evidence = *evidence.get_or_insert_with(|| durable.max(all_say(segment, at, limit)));
         if sequence < evidence {
             let next = match spoilt {
                 Some(header) => Some((at + header.size(), header.end())),

@@ -203,7 +203,12 @@ impl Segment {
     }
 
     /// The next place from `at` on where a frame's header stands whole that `suits`.
-    pub fn find(&self, at: u64, limit: u64, suits: impl Fn(&Header) -> bool) -> Option<(u64, Header)> {
+    pub fn find(
+        &self,
+        at: u64,
+        limit: u64,
+        suits: impl Fn(&Header) -> bool,
+    ) -> Option<(u64, Header)> {
         let finder = memchr::memmem::Finder::new(&frame::MAGIC);
         let mut at = at;
         while at + frame::HEADER as u64 <= limit {

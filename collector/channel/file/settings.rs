@@ -106,14 +106,19 @@ impl Settings {
         }
         let required = keys.number("minimumRequiredSpace", 524_288_000, any, |size: u64| size >= 1);
         if required < LEAST {
-            keys.doubtful("minimumRequiredSpace", format_args!("{LEAST} counts, which is the least"));
+            keys.doubtful(
+                "minimumRequiredSpace",
+                format_args!("{LEAST} counts, which is the least"),
+            );
         }
         let each = keys.flag("fsyncPerTransaction", true);
         let interval = keys.number("fsyncInterval", 5, any, |seconds: u32| seconds >= 1);
         if !each {
             keys.advise(
                 "fsyncPerTransaction",
-                format_args!("when the machine loses its power, up to {interval} s of events are lost"),
+                format_args!(
+                    "when the machine loses its power, up to {interval} s of events are lost"
+                ),
             );
         }
         unread(keys);
@@ -235,7 +240,9 @@ mod tests {
         });
         assert_eq!((settings.capacity, settings.transaction_capacity), (20_005, 10_000));
         assert_eq!(found.len(), 2, "{found:?}");
-        assert!(found[0].starts_with("line 1: warning: channels.c1.type: a spillablememory channel"));
+        assert!(
+            found[0].starts_with("line 1: warning: channels.c1.type: a spillablememory channel")
+        );
         assert!(found[1].contains("byteCapacity has no effect"));
     }
 }

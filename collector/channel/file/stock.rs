@@ -110,11 +110,6 @@ impl Stock {
         self.state().acked.open(range)
     }
 
-    /// The first that is not done with.
-    pub fn below(&self) -> u64 {
-        self.state().acked.below()
-    }
-
     /// Notes that these numbers are done with, of which every one was an event: gives their room back, and
     /// removes segments that nobody needs any more.
     pub fn forget(&self, ranges: &[Range<u64>]) {

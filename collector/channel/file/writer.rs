@@ -215,16 +215,17 @@ impl Writer {
         Ok(())
     }
 
-    /// Lets the next event have this number, if it would have a lower one.
+    /// Lets the next event have this number, if it would have a lower one. What is void is so on the disk, too,
+    /// when it returns.
     pub fn skip_to(&self, sequence: u64) -> io::Result<()> {
         let _turn = self.turn();
         let mut tail = self.tail();
-        if tail.next >= sequence {
+        if tail.next >= sequence && !tail.is_broken {
             return Ok(());
         }
         self.sync_tail(&mut tail)?;
-        let skipped = tail.next..sequence;
-        self.begin(&mut tail, sequence, 0)?;
+        let skipped = tail.next..sequence.max(tail.next);
+        self.begin(&mut tail, skipped.end, 0)?;
         self.stock.skip(skipped);
         Ok(())
     }

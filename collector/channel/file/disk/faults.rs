@@ -211,7 +211,9 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 pub fn remove(path: &Path) -> io::Result<()> {
     before(Step::Name)?;
     with(|faults| {
-        if faults.is_on && let Ok(content) = fs::read(path) {
+        if faults.is_on
+            && let Ok(content) = fs::read(path)
+        {
             faults.undo.push(Undo::Remove { path: path.into(), content });
         }
     });
