@@ -42,6 +42,7 @@ impl Header {
             durable: u64_at(bytes, 24),
         };
         let fits = header.length as usize <= MOST
+            && header.count > 0
             && header.first.checked_add(header.count.into()).is_some();
         fits.then_some(header)
     }
