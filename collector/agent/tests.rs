@@ -82,3 +82,18 @@ fn every_setting_is_known_with_what_it_comes_to() {
     let keep_alive = channel.iter().find(|setting| setting.key == "keep-alive").unwrap();
     assert_eq!((keep_alive.value.as_deref(), keep_alive.given), (Some("3"), false));
 }
+
+#[test]
+fn two_channels_of_one_folder_are_a_mistake_that_names_it() {
+    let text = format!(
+        "{WELL}a1.sources.r1.channels = c1 c2\na1.channels = c1 c2\na1.channels.c1.type = FILE\n\
+         a1.channels.c2.type = org.apache.flume.channel.file.FileChannel\na1.channels.c2.dataDirs = /x\n"
+    );
+    let (agent, found) = read(&text);
+    let mistake = found.iter().find(|found| found.contains("has the folder")).unwrap();
+    assert!(mistake.starts_with("line 13: channels.c2.dataDirs: channel c1 has the folder /"));
+    assert!(mistake.contains(".flume/file-channel/checkpoint already; each needs"), "{mistake}");
+    assert_eq!(agent.channels.len(), 1);
+    let apart = format!("{text}a1.channels.c2.checkpointDir = /y\n");
+    assert!(!read(&apart).1.iter().any(|found| found.contains("has the folder")));
+}

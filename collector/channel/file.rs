@@ -110,6 +110,8 @@
 //! | after the sync | all of it is there |
 //! | while a segment is made | a file `.new`, which is removed; or an empty segment |
 //! | before, while or after a record is written, before its sync | the commit of the take has not returned: its events are lent again, or are not |
+//! | after a commit of a take that failed | likewise: what a sink commits it has delivered |
+//! | after a put that failed because of its sync, before the next one | none of it is there, or all |
 //! | while the files of a generation are made | those of the one before count; `.new` is removed |
 //! | between removing segments | those that are left are removed |
 //!
@@ -127,7 +129,6 @@
 //! | a file of another channel, or of a later version | the channel does not open |
 
 use std::fmt;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -141,6 +142,7 @@ use crate::stop::{Stop, chain};
 mod acked;
 mod acks;
 mod disk;
+mod facts;
 mod folder;
 mod frame;
 mod gate;
@@ -150,6 +152,7 @@ mod round;
 mod segment;
 mod settings;
 mod stock;
+mod transaction;
 mod writer;
 
 use acks::Acks;
@@ -158,6 +161,7 @@ use gate::Gate;
 use reader::Reader;
 pub use settings::Settings;
 use stock::Stock;
+use transaction::{Lent, Reserved};
 use writer::Writer;
 
 /// A channel in files.
@@ -194,7 +198,7 @@ impl Channel {
     ///
     /// If its folders cannot be had or are not its own.
     pub fn open(name: &str, settings: &Settings) -> Result<Arc<Channel>, Failure> {
-        Channel::open_sized(name, settings, acks::SIZE)
+        Channel::open_sized(name, settings, facts::SIZE)
     }
 
     fn open_sized(name: &str, settings: &Settings, acks: u64) -> Result<Arc<Channel>, Failure> {
@@ -207,7 +211,8 @@ impl Channel {
             .map_err(|error| Failure::new(chain(&error)))?;
         let reach = found.reach;
         let (next, must_begin) = found.next;
-        let facts = acks::Facts { durable: found.facts.durable.max(reach.sequence), ..found.facts };
+        let facts =
+            facts::Facts { durable: found.facts.durable.max(reach.sequence), ..found.facts };
         let below = found.acked.below();
         let stock = Arc::new(Stock::new(
             &folders.data,
@@ -351,7 +356,7 @@ impl super::Channel for Channel {
             let (channel, capacity) = (self.name.clone(), self.settings.capacity);
             return Err(Refused::Full { channel, len: self.stock.len(), capacity });
         }
-        Ok(Box::new(Reserved { channel: self, events: many, length }))
+        Ok(Box::new(Reserved::new(self, many, length)))
     }
 
     fn take(self: Arc<Self>, most: usize, patience: Duration) -> Result<Box<dyn Take>, Failure> {
@@ -370,16 +375,7 @@ impl super::Channel for Channel {
                 self.gate.wait(reach, left);
             }
         }
-        let mut lent = Lent { channel: self, ranges: Vec::new(), events: Vec::new() };
-        lent.events.reserve_exact(numbered.len());
-        for (number, event) in numbered {
-            match lent.ranges.last_mut() {
-                Some(range) if range.end == number => range.end += 1,
-                _ => lent.ranges.push(number..number + 1),
-            }
-            lent.events.push(event);
-        }
-        Ok(Box::new(lent))
+        Ok(Box::new(Lent::new(self, numbered)))
     }
 
     fn len(&self) -> usize {
@@ -408,81 +404,6 @@ impl super::Channel for Channel {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         reader.skip_to(position);
         Ok(())
-    }
-}
-
-struct Reserved {
-    channel: Arc<Channel>,
-    events: usize,
-    length: usize,
-}
-
-impl Room for Reserved {
-    fn commit(mut self: Box<Self>, events: &mut Vec<Event>) -> Result<(), Failure> {
-        let many = events.len();
-        if many == 0 {
-            return Ok(());
-        }
-        let channel = &self.channel;
-        let frame = frame::encode(events, self.length);
-        // From here on they count: a taker may be faster than this thread.
-        channel.stock.fill(many);
-        if let Err(error) = channel.writer.put(frame) {
-            channel.stock.unfill(many);
-            self.events = 0;
-            let folder = channel.folders.data.display();
-            return Err(Failure::io(format!("cannot write in {folder}"), error));
-        }
-        events.clear();
-        channel.counters.add(Count::EventPutSuccessCount, many);
-        // It is not this room any more that they take.
-        self.events = 0;
-        Ok(())
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        if self.events > 0 {
-            self.channel.stock.unreserve(self.events);
-        }
-    }
-}
-
-struct Lent {
-    channel: Arc<Channel>,
-    /// The numbers of the events.
-    ranges: Vec<Range<u64>>,
-    events: Vec<Event>,
-}
-
-impl Take for Lent {
-    fn events(&self) -> &[Event] {
-        &self.events
-    }
-
-    fn end(&self) -> Option<u64> {
-        self.ranges.last().map(|range| range.end)
-    }
-
-    fn commit(mut self: Box<Self>) -> Result<(), Failure> {
-        let channel = &self.channel;
-        channel.acks.commit(&self.ranges, channel.writer.durable()).map_err(|error| {
-            let folder = channel.folders.checkpoint.display();
-            Failure::io(format!("cannot note in {folder} what is delivered"), error)
-        })?;
-        channel.counters.add(Count::EventTakeSuccessCount, self.events.len());
-        self.events.clear();
-        Ok(())
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        if !self.events.is_empty() {
-            let numbers = self.ranges.drain(..).flatten();
-            self.channel.gate.give_back(numbers.zip(self.events.drain(..)));
-        }
     }
 }
 

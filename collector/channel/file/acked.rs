@@ -99,7 +99,8 @@ mod tests {
         assert_eq!((acked.below(), acked.end()), (0, 31));
         assert_eq!(acked.above().collect::<Vec<_>>(), [4..10, 18..31]);
         assert_eq!(acked.open(0..40), [0..4, 10..18, 31..40]);
-        assert_eq!((acked.open(5..6), acked.open(9..12)), (vec![], vec![10..12]));
+        assert_eq!(acked.open(5..6), []);
+        assert_eq!(acked.open(9..40), [10..18, 31..40]);
         assert_eq!((acked.count_below(20), acked.count_below(5)), (8, 1));
         assert_eq!(acked.insert(0..18), 12);
         assert_eq!((acked.below(), acked.above().len()), (31, 0));

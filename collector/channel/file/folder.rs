@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::{acks, disk, segment};
+use super::{disk, facts, segment};
 
 /// The folder in those that are configured in which our files stand, apart from Flume's own.
 pub const OURS: &str = "online-recall";
@@ -22,7 +22,7 @@ pub struct Folders {
     pub data: PathBuf,
     /// Where it stands what is done with.
     pub checkpoint: PathBuf,
-    _locks: Vec<fs::File>,
+    _locks: Vec<Lock>,
 }
 
 /// What stands in the folders.
@@ -116,7 +116,7 @@ impl Folders {
         for name in names(&self.checkpoint).map_err(cannot_use(&self.checkpoint))? {
             let path = self.checkpoint.join(&name);
             if let Some(generation) =
-                acks::SUFFIXES.iter().find_map(|suffix| numbered(&name, suffix))
+                facts::SUFFIXES.iter().find_map(|suffix| numbered(&name, suffix))
             {
                 found.acks.push((generation, path));
             } else if name.ends_with(disk::NEW) && path.exists() {
@@ -166,12 +166,25 @@ fn is_same(one: &Path, other: &Path) -> bool {
     one == other || fs::canonicalize(one).ok() == fs::canonicalize(other).ok()
 }
 
-fn lock(folder: &Path) -> Result<fs::File, Error> {
+/// A folder's lock.
+#[derive(Debug)]
+struct Lock(fs::File);
+
+impl Drop for Lock {
+    /// Gives it up at once: a process that is just being started may have the file for a moment, too.
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.0, FlockOperation::Unlock) {
+            log::warn!("cannot unlock a folder: error={error}");
+        }
+    }
+}
+
+fn lock(folder: &Path) -> Result<Lock, Error> {
     let path = folder.join(LOCK);
     let file = fs::File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(cannot_use(&path))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(Errno::WOULDBLOCK) => Err(Error::Locked { path: folder.to_owned() }),
         Err(error) => Err(cannot_use(&path)(error.into())),
     }

@@ -250,7 +250,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn events_come_back_as_they_were(events in proptest::collection::vec(event(), 0..20)) {
+        fn events_come_back_as_they_were(events in proptest::collection::vec(event(), 1..20)) {
             let frame = sealed(&events);
             prop_assert_eq!(frame.len(), padded(length(&events)));
             prop_assert_eq!(frame.capacity(), frame.len());

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::acked::Acked;
-use super::acks::{self, Facts};
+use super::facts::{self, Facts};
 use super::folder::{self, Folders};
 use super::gate::Reach;
 use super::reader::set_aside;
@@ -42,7 +42,7 @@ pub enum Error {
     Folder(#[from] folder::Error),
     /// What is done with cannot be read.
     #[error(transparent)]
-    Acks(#[from] acks::Error),
+    Acks(#[from] facts::Error),
     /// A later program has written a segment.
     #[error("{path} has version {version}: a later program has written it")]
     Version {
@@ -189,8 +189,9 @@ struct End {
 fn end(segment: &Segment, durable: u64, closed: Option<u64>) -> io::Result<End> {
     let (mut at, mut sequence, limit) = (START, segment.first(), segment.size());
     let mut window = Window::default();
-    // What the frames behind the first gap say of what stood on the disk before them.
-    let mut evidence = None;
+    // From the first gap on: where the last byte stands, and what the frames there say of what stood on the disk
+    // before them.
+    let mut behind = None;
     loop {
         let step = if closed == Some(sequence) {
             Step::End
@@ -205,7 +206,10 @@ fn end(segment: &Segment, durable: u64, closed: Option<u64>) -> io::Result<End> 
             Step::Spoilt(header) if header.first == sequence => Some(header),
             _ => None,
         };
-        let evidence = *evidence.get_or_insert_with(|| durable.max(all_say(segment, at, limit)));
+        let (written, evidence) = *behind.get_or_insert_with(|| {
+            let written = segment.written_end(at, limit);
+            (written, written.map_or(durable, |_| durable.max(all_say(segment, at, limit))))
+        });
         if sequence < evidence {
             let next = match spoilt {
                 Some(header) => Some((at + header.size(), header.end())),
@@ -224,8 +228,8 @@ fn end(segment: &Segment, durable: u64, closed: Option<u64>) -> io::Result<End> 
             let reach = Reach { sequence, segment: segment.first(), offset: limit };
             return Ok(End { reach, is_clean: false, torn: None });
         }
-        let torn = segment.written_end(at, limit);
         let reach = Reach { sequence, segment: segment.first(), offset: at };
+        let torn = written.filter(|written| *written > at);
         return Ok(End { reach, is_clean: torn.is_none(), torn });
     }
 }

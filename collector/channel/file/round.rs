@@ -33,11 +33,9 @@ impl Round {
     }
 
     /// Says how it went, if nobody has said it before.
-    pub fn decide(&self, outcome: &io::Result<()>) {
-        let outcome = match outcome {
-            Ok(()) => Ok(()),
-            Err(error) => Err(error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error())),
-        };
+    pub fn decide(&self, outcome: Result<(), &io::Error>) {
+        let unknown = rustix::io::Errno::IO.raw_os_error();
+        let outcome = outcome.map_err(|error| error.raw_os_error().unwrap_or(unknown));
         self.outcome().get_or_insert(outcome);
         self.decided.notify_all();
     }

@@ -25,6 +25,9 @@ pub const VERSION: u16 = 1;
 /// How much is read at once.
 const STEP: usize = 1 << 18;
 
+/// What was never written, to be compared with.
+const ZEROS: [u8; 4096] = [0; 4096];
+
 /// What a segment says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label {
@@ -241,8 +244,11 @@ impl Segment {
             if bytes.is_empty() {
                 break;
             }
-            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
-                end = Some(at + last as u64 + 1);
+            for (page, part) in bytes.chunks(ZEROS.len()).enumerate() {
+                if *part != ZEROS[..part.len()] {
+                    let last = part.iter().rposition(|byte| *byte != 0).expect("it has one");
+                    end = Some(at + (page * ZEROS.len() + last) as u64 + 1);
+                }
             }
             at += bytes.len() as u64;
         }

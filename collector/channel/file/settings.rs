@@ -37,7 +37,7 @@ impl Settings {
     pub fn read(keys: &Keys<'_>) -> Settings {
         let capacity = keys.count("capacity", 1_000_000);
         let keep_alive = keys.time("keep-alive", Duration::from_secs(1), 3);
-        Settings::of(keys, capacity, keep_alive)
+        Settings::of(keys, capacity, keep_alive, 10_000)
     }
 
     /// Reads the keys of a spillable memory channel: what it keeps in memory and what it spills are together
@@ -51,7 +51,7 @@ impl Settings {
         let any = "a whole number from 0";
         let memory = keys.number("memoryCapacity", 10_000, any, |_| true);
         let overflow = keys.number("overflowCapacity", 100_000_000, any, |_| true);
-        let capacity = memory + overflow;
+        let capacity = usize::saturating_add(memory, overflow);
         if capacity == 0 {
             keys.mistaken("memoryCapacity", "there is no room for any event");
         }
@@ -65,11 +65,11 @@ impl Settings {
         for key in ["capacity", "keep-alive"] {
             keys.ignore(key, "Flume does not read it of this type either");
         }
-        Settings::of(keys, capacity.max(1), keep_alive)
+        Settings::of(keys, capacity.max(1), keep_alive, 10_000.min(capacity.max(1)))
     }
 
-    fn of(keys: &Keys<'_>, capacity: usize, keep_alive: Duration) -> Settings {
-        let transaction_capacity = keys.count("transactionCapacity", 10_000);
+    fn of(keys: &Keys<'_>, capacity: usize, keep_alive: Duration, transaction: usize) -> Settings {
+        let transaction_capacity = keys.count("transactionCapacity", transaction);
         if transaction_capacity > capacity {
             let given = ["transactionCapacity", "capacity", "overflowCapacity", "memoryCapacity"];
             let key = given.into_iter().find(|key| keys.is_given(key)).unwrap_or(given[0]);

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::super::{Channel as _, Refused, Take};
 use super::disk::faults;
 use super::folder::OURS;
-use super::{Channel, Settings, acks, segment};
+use super::{Channel, Settings, facts, segment};
 use crate::channel::Failure;
 use crate::counters::Channel as Count;
 use crate::event::Event;
@@ -176,7 +176,7 @@ fn segments_all_of_whose_events_are_done_with_are_removed() {
     first.commit().unwrap();
     assert_eq!(files(folder.path(), segment::SUFFIX).len(), 1);
     // Generations of what is done with do not pile up either.
-    assert!(files(folder.path(), acks::SUFFIXES[0]).len() <= 2);
+    assert!(files(folder.path(), facts::SUFFIXES[0]).len() <= 2);
 }
 
 #[test]
@@ -402,8 +402,8 @@ fn of_two_generations_any_one_file_may_be_lost() {
         drop(taken);
         drop(channel);
         drop(open(folder.path()));
-        let mut all = files(folder.path(), acks::SUFFIXES[0]);
-        all.extend(files(folder.path(), acks::SUFFIXES[1]));
+        let mut all = files(folder.path(), facts::SUFFIXES[0]);
+        all.extend(files(folder.path(), facts::SUFFIXES[1]));
         assert_eq!(all.len(), 4);
         flip(&all[lost], 70.min(fs::metadata(&all[lost]).unwrap().len() as usize - 1));
         assert_eq!(bodies(&*take(&open(folder.path()), 9)), ["a", "c"]);

@@ -55,9 +55,8 @@ impl Tail {
     fn give_up(&mut self, error: io::Error) -> io::Error {
         self.next = self.durable.sequence;
         self.is_broken = true;
-        let outcome = Err(error);
-        std::mem::take(&mut self.round).decide(&outcome);
-        outcome.expect_err("it is one")
+        std::mem::take(&mut self.round).decide(Err(&error));
+        error
     }
 }
 
@@ -159,7 +158,7 @@ impl Writer {
             Err(error) => Err(tail.give_up(error)),
         };
         drop(tail);
-        ticket.round().decide(&outcome);
+        ticket.round().decide(outcome.as_ref().map(drop));
     }
 
     fn note(&self, tail: &mut Tail, reach: Reach) {

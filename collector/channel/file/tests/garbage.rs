@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use testing::random::Random;
 
-use super::super::{acks, segment};
+use super::super::{facts, segment};
 use super::{OURS, files, put, settings, try_open, try_put};
 use crate::channel::Channel as _;
 use crate::event::Event;
@@ -22,7 +22,7 @@ fn any_bytes_may_stand_in_any_file() {
             put(&channel, &["a", "b"]);
         }
         drop(channel);
-        let endings = [segment::SUFFIX, acks::SUFFIXES[0], acks::SUFFIXES[1]];
+        let endings = [segment::SUFFIX, facts::SUFFIXES[0], facts::SUFFIXES[1]];
         for ending in endings {
             for path in files(folder.path(), ending) {
                 let mut bytes = fs::read(&path).unwrap();
