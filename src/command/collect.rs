@@ -62,8 +62,8 @@ fn properties(args: &cli::Collect, file: &[u8]) -> Result<Properties, properties
 
 /// The system property of this name.
 fn defined<'a>(args: &'a cli::Collect, name: &str) -> Option<&'a str> {
-    let values = args.define.iter().filter_map(|define| define.split_once('='));
-    values.filter(|(key, _)| *key == name).map(|(_, value)| value).last()
+    let mut values = args.define.iter().rev().filter_map(|define| define.split_once('='));
+    values.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
 impl Reading {

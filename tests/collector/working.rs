@@ -76,6 +76,33 @@ fn what_waits_in_memory_is_handed_over_to_the_agent_of_a_changed_file() {
     assert!(log.contains("read=1 put=1 delivered=5001 waiting=0 missing=0"), "{log}");
 }
 
+/// A folder is one channel's at a time, and who watches the agent holds its channels too.
+#[test]
+fn a_file_channel_with_other_settings_goes_on_in_its_folder() {
+    let place = Place::empty();
+    let file = COUNTS.replace("type = memory", "type = file\na1.channels.c1.dataDirs = data")
+        + "a1.channels.c1.checkpointDir = checkpoint\n";
+    place.write("agent.properties", &file);
+    let mut agent = Agent::start(&place, "");
+    agent.delivers("k1", 5000);
+    // Refused by its text; then by what is found when it is started; then well.
+    place.write("agent.properties", file.replace("totalEvents = 5000", "totalEvents = ten"));
+    agent.says("is refused: the agent goes on as before");
+    let elsewhere = file.replace("dataDirs = data", "dataDirs = log/data");
+    place.write("agent.properties", elsewhere);
+    agent.says("the changed file is refused: error=cannot open channel c1");
+    agent.delivers("k1", 5000);
+    place.write("agent.properties", file.replace("capacity = 10000", "capacity = 20000"));
+    wait_for("another start", || {
+        (agent.log().matches("channel c1 opened").count() == 3).then_some(())
+    });
+    agent.delivers("k1", 5000);
+    assert!(agent.stop().success());
+    let log = agent_log(&place);
+    assert_eq!(log.matches("the changed file is refused").count(), 1, "{log}");
+    assert!(!log.contains("events are missing"), "{log}");
+}
+
 #[test]
 fn a_configuration_with_mistakes_starts_in_part_where_that_is_asked_for() {
     let place = Place::empty();

@@ -1,12 +1,10 @@
 //! An agent at work: watched, audited, started anew when its file changes, and ended by signals.
 
 use std::fs;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use collector::agent::{self, Agent};
-use collector::channel::Channel;
-use collector::parts::Sums;
+use collector::parts::{Parts, Sums};
 use collector::running::{Opened, Running};
 use collector::stop::{Stop, chain};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -27,7 +25,8 @@ const AUDITED_EVERY: Duration = Duration::from_secs(60);
 /// Works until a signal asks it to end.
 pub(super) fn work(args: &cli::Collect, reading: Reading, now: &Now) -> Result<(), Error> {
     let [stop, hurry] = signals()?;
-    let mut file = reading.file;
+    // What the agent at work is made of, and what was looked at last.
+    let (mut file, mut seen) = (reading.file.clone(), reading.file);
     let mut running = Running::start(reading.agent, &[])?;
     now.set(running.parts().clone());
     log::info!("agent {} has started", args.name);
@@ -43,17 +42,21 @@ pub(super) fn work(args: &cli::Collect, reading: Reading, now: &Now) -> Result<(
         }
         // An editor may have taken it away for a moment.
         let Ok(changed) = fs::read(&args.file) else { continue };
-        if changed == file {
+        if changed == seen {
             continue;
         }
-        let Some(agent) = taken_up(args, &changed) else {
-            file = changed;
-            continue;
-        };
+        seen = changed;
+        let Some(agent) = taken_up(args, &seen) else { continue };
         audit(&running.parts().sums(pause).since(&sums), audited.elapsed());
-        running = anew(args, running, agent, &file, &hurry)?;
+        // Who watches holds the channels too, and their folders with them.
+        now.set(Parts::default());
+        let (next, is_new) = anew(args, running, agent, &file, &hurry)?;
+        if is_new {
+            file.clone_from(&seen);
+        }
+        running = next;
         now.set(running.parts().clone());
-        (file, audited, sums) = (changed, Instant::now(), running.parts().begun());
+        (audited, sums) = (Instant::now(), running.parts().begun());
     }
     log::info!("agent {} ends: what waits in memory is delivered", args.name);
     let parts = running.parts().clone();
@@ -99,38 +102,33 @@ fn taken_up(args: &cli::Collect, changed: &[u8]) -> Option<Agent> {
     }
 }
 
-/// Ends an agent and starts another in its place. Channels that both have alike are handed over with what
-/// waits in them; what waits in memory otherwise is delivered before, as long as it takes.
+/// Ends an agent and starts another in its place; or the same again, of the old file, where that one does not
+/// start. Says whether it is the other one. Channels that both have alike are handed over with what waits in
+/// them; what waits in memory otherwise is delivered before, as long as it takes.
 fn anew(
     args: &cli::Collect,
     running: Running,
     agent: Agent,
     old: &[u8],
     hurry: &Stop,
-) -> Result<Running, Error> {
-    let alike = |opened: &Opened, agent: &Agent| {
-        agent
-            .channels
-            .iter()
-            .any(|(name, settings)| *name == opened.name && *settings == opened.settings)
+) -> Result<(Running, bool), Error> {
+    let is_alike = |opened: &Opened| {
+        let mut channels = agent.channels.iter();
+        channels.any(|(name, settings)| *name == opened.name && *settings == opened.settings)
     };
-    let channels = running.parts().channels.clone();
-    let kept: Vec<_> = channels.iter().filter(|(opened, _)| alike(opened, &agent)).collect();
-    let kept: Vec<_> = kept.into_iter().map(|(opened, _)| opened.name.clone()).collect();
-    drop(channels);
+    let channels = running.parts().channels.iter().map(|(opened, _)| opened);
+    let kept: Vec<_> =
+        channels.filter(|opened| is_alike(opened)).map(|opened| opened.name.clone()).collect();
     let mut left = running.end(Duration::MAX, hurry, &kept);
-    let ended: Vec<_> = left.extract_if(.., |opened| !kept.contains(&opened.name)).collect();
-    // Those that are no channel of the new agent are closed before it starts: it may have their folders.
-    lost(ended);
+    // The others are closed before it starts: it may have their folders.
+    lost(left.extract_if(.., |opened| !kept.contains(&opened.name)).collect());
     match Running::start(agent, &left) {
-        Ok(running) => Ok(running),
+        Ok(running) => Ok((running, true)),
         Err(error) => {
-            log::error!(
-                "the changed file is refused: error={}; the agent goes on as before",
-                chain(&error)
-            );
+            let error = chain(&error);
+            log::error!("the changed file is refused: error={error}; the agent goes on as before");
             let (agent, _) = agent::read(&super::properties(args, old)?, &args.name);
-            Ok(Running::start(agent, &left)?)
+            Ok((Running::start(agent, &left)?, false))
         }
     }
 }
@@ -139,7 +137,6 @@ fn anew(
 fn lost(channels: Vec<Opened>) -> usize {
     let mut lost = 0;
     for Opened { name, channel, .. } in channels {
-        let channel: Arc<dyn Channel> = channel;
         let left = channel.len();
         if left > 0 && !channel.is_durable() {
             log::error!("channel {name}: {left} events are lost: they were not delivered in time");
