@@ -10,11 +10,9 @@
 //!
 //! - [`java`]: how brokers are reached, in Java's names and in librdkafka's;
 //! - [`client`]: the properties of one client of a component;
-//! - [`ear`]: what a client says by itself;
-//! - [`datum`]: an event with its headers in one message.
+//! - [`ear`]: what a client says by itself.
 
 pub mod client;
-pub mod datum;
 pub mod ear;
 #[cfg(test)]
 pub mod given;

@@ -202,7 +202,7 @@ def tail(bench, runs):
             note(bench, runs, ("produce", "bare"), bench.events / (time.monotonic() - begun))
             text = tailed(bench, servers, f"tailed{nth}")
             with Ours(bench.program, CACHE / "agent", bench.port, text, hadoop=servers.folder / "hdfs" / "conf") as agent:
-                agent.wait_until_delivered(bench.events, "k1", "k2")
+                agent.wait_until_delivered(bench.events, "c1", "c2")
                 note(bench, runs, ("tail", "ours"), bench.events / (time.monotonic() - agent.begun))
 
 

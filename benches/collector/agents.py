@@ -41,17 +41,18 @@ class Agent:
         counters = self.counters()
         return int(counters[component][name]) if counters and component in counters else 0
 
-    def delivered(self, sink="k1"):
-        return self.count(f"SINK.{sink}", "EventDrainSuccessCount")
+    def delivered(self, channel="c1"):
+        """As a channel counts it: Flume's null sink counts nothing."""
+        return self.count(f"CHANNEL.{channel}", "EventTakeSuccessCount")
 
-    def wait_until_delivered(self, many, *sinks):
-        """Waits until each sink has delivered so many, and no more."""
-        for sink in sinks or ("k1",):
-            while (seen := self.delivered(sink)) < many:
+    def wait_until_delivered(self, many, *channels):
+        """Waits until so many were delivered from each channel, and no more."""
+        for channel in channels or ("c1",):
+            while (seen := self.delivered(channel)) < many:
                 self.check()
                 time.sleep(0.005)
             if seen != many:
-                raise SystemExit(f"{sink} has delivered {seen:,} events of {many:,}")
+                raise SystemExit(f"{channel} has delivered {seen:,} events of {many:,}")
 
     def rate(self, many):
         """Events a second, from the first that are seen to be delivered to the last."""

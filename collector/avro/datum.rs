@@ -84,18 +84,9 @@ impl Datum {
     ///
     /// If there is none.
     pub fn long(&mut self) -> Result<i64, Malformed> {
-        let mut value = 0u64;
-        for (nth, &byte) in self.rest().iter().enumerate().take(10) {
-            value |= u64::from(byte & 0x7f) << (7 * nth);
-            if byte & 0x80 == 0 {
-                if nth == 9 && byte > 1 {
-                    return Err(Malformed::Number);
-                }
-                self.at += nth + 1;
-                return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
-            }
-        }
-        Err(if self.rest().len() < 10 { Malformed::Short } else { Malformed::Number })
+        let (number, size) = long(self.rest())?;
+        self.at += size;
+        Ok(number)
     }
 
     /// The number of a branch or symbol, of so many.
@@ -216,6 +207,25 @@ impl Datum {
         self.skip(length)?;
         Ok(&self.bytes[self.at - length..self.at])
     }
+}
+
+/// The number that stands first in these bytes, and how many of them it has.
+///
+/// # Errors
+///
+/// If there is none.
+pub fn long(bytes: &[u8]) -> Result<(i64, usize), Malformed> {
+    let mut value = 0u64;
+    for (nth, &byte) in bytes.iter().enumerate().take(10) {
+        value |= u64::from(byte & 0x7f) << (7 * nth);
+        if byte & 0x80 == 0 {
+            if nth == 9 && byte > 1 {
+                return Err(Malformed::Number);
+            }
+            return Ok(((value >> 1) as i64 ^ -((value & 1) as i64), nth + 1));
+        }
+    }
+    Err(if bytes.len() < 10 { Malformed::Short } else { Malformed::Number })
 }
 
 /// Writes a number.

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::datum::{Datum, Malformed, put_bytes, put_long};
-use super::frame::Held;
+use super::frame::{Allowance, Held};
 use crate::event::{Event, Headers, Text};
 
 /// How many headers an event may have. Each is looked for among the others: so many that this takes long
@@ -104,6 +104,17 @@ fn text(bytes: &[u8], before: Option<&Text>) -> Text {
         Some(before) if before.as_bytes() == bytes => before.clone(),
         _ => String::from_utf8_lossy(bytes).into(),
     }
+}
+
+/// Reads an event that stands alone, as in a message of Kafka's. As in Java's reader, what stands behind it
+/// does not count.
+///
+/// # Errors
+///
+/// If there is none.
+pub fn read(bytes: Bytes) -> Result<Event, Malformed> {
+    let mut held = Allowance::new(bytes.len().saturating_mul(MOST_HEADERS)).hold();
+    Reading::default().event(&mut Datum::new(bytes), &mut held)
 }
 
 /// Writes an event.

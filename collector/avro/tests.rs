@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::call::{Answer, Call, Status};
 use super::datum::{Datum, Malformed, put_long};
+use super::event::{put, read};
 use super::frame::{self, Allowance, Error, Frame, Next, TooMuch};
 use super::handshake::{Known, Match, Request, Response};
 use super::server::Session;
@@ -356,4 +357,55 @@ proptest! {
         super::deflate::Deflated::new(Steps(&wire, step), 6).read_to_end(&mut read).unwrap();
         prop_assert_eq!(read, writes.concat());
     }
+}
+
+#[test]
+fn an_event_is_what_avro_makes_of_it() {
+    let mut event = Event::new("body");
+    event.headers.set("a", "xyz");
+    let mut written = Vec::new();
+    put(&mut written, &event);
+    assert_eq!(written, b"\x02\x02a\x06xyz\x00\x08body");
+    assert_eq!(read(written.into()), Ok(event));
+    let mut bare = Vec::new();
+    put(&mut bare, &Event::new(""));
+    assert_eq!(bare, b"\x00\x00");
+    assert_eq!(read(bare.into()), Ok(Event::new("")));
+}
+
+#[test]
+fn what_the_librarys_own_writer_makes_is_read() {
+    let schema = r#"{"type": "record", "name": "AvroFlumeEvent", "fields": [
+        {"name": "headers", "type": {"type": "map", "values": "string"}},
+        {"name": "body", "type": "bytes"}]}"#;
+    let schema = apache_avro::Schema::parse_str(schema).unwrap();
+    let mut event = Event::new(vec![0; 300]);
+    event.headers.set("host", "a".repeat(200));
+    event.headers.set("", "");
+    let headers = event.headers.iter().map(|(name, value)| {
+        (name.to_string(), apache_avro::types::Value::String(value.to_string()))
+    });
+    let value = apache_avro::types::Value::Record(vec![
+        ("headers".to_owned(), apache_avro::types::Value::Map(headers.collect())),
+        ("body".to_owned(), apache_avro::types::Value::Bytes(event.body.to_vec())),
+    ]);
+    let writer = apache_avro::writer::datum::GenericDatumWriter::builder(&schema).build().unwrap();
+    let written = writer.write_value_to_vec(value).unwrap();
+    assert_eq!(read(written.into()), Ok(event));
+}
+
+#[test]
+fn a_block_may_say_its_size_and_what_is_cut_off_is_no_event() {
+    // A count of -1, a size of 4, the pair, no more; a body.
+    let blocked = b"\x01\x08\x02a\x02b\x00\x02c";
+    let event = read(Bytes::from_static(blocked)).unwrap();
+    assert_eq!(
+        (event.headers.get("a").map(|value| &**value), &event.body[..]),
+        (Some("b"), &b"c"[..])
+    );
+    for length in 0..blocked.len() {
+        assert!(read(Bytes::from_static(&blocked[..length])).is_err(), "{length}");
+    }
+    assert_eq!(read(Bytes::from_static(b"\x00\x01")), Err(Malformed::Length(-1)));
+    assert_eq!(read(Bytes::from_static(&[0xff; 10])), Err(Malformed::Number));
 }

@@ -8,11 +8,11 @@
 //!
 //!   segment:  magic:8 first:8 0:16 │ frame │ frame │ frame │ 0 0 0 …   (preallocated)
 //!   frame:    magic:4 crc:4 length:8 count:4 first:8 │ events          (one transaction, `frame`)
-//!   event:    headers, then (length name length value)*, then length body
+//!   event:    headers, then (length name length value)*, then length body; numbers as Avro's
 //! ```
 //!
 //! Events are numbered from 0 in the order in which they are committed, without gaps, and keep their numbers
-//! over starts. All numbers are little-endian.
+//! over starts. Numbers of a size are little-endian.
 //!
 //! **Limits.** Up to `capacity` events; bodies stay on the disk: in memory are those that are lent, and the rest
 //! of the frame that was read last. A transaction has up to `transactionCapacity` events and 1 GiB. Puts are

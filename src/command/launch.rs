@@ -242,6 +242,11 @@ impl Processes {
                     log::warn!("a process has ended: process={index} {status}");
                 }
                 first_ended.get_or_insert_with(Instant::now);
+                // One that was asked to end passes it on to the others, if they know each other already.
+                if asked.is_none() && was_asked(status) {
+                    asked = Some(Instant::now());
+                    self.signal(Signal::TERM);
+                }
             }
             if self.all.iter().all(|(_, status)| status.is_some()) {
                 return self.came(asked.is_some());
@@ -278,7 +283,7 @@ impl Processes {
                 return Err(Error::Ended { index, status });
             }
         }
-        let was_killed = statuses().any(|status| status.signal().is_some());
+        let was_killed = statuses().any(|status| !was_asked(status) && status.signal().is_some());
         match asked && !was_killed || statuses().all(|status| status.success()) {
             true => Ok(Came::Done),
             false if asked => {
@@ -297,6 +302,11 @@ impl Processes {
             }
         }
     }
+}
+
+/// Whether a process has ended because somebody asked it to, also before it listened to that.
+fn was_asked(status: ExitStatus) -> bool {
+    status.success() || matches!(status.signal(), Some(SIGTERM | SIGINT))
 }
 
 impl Drop for Processes {

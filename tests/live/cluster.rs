@@ -79,6 +79,23 @@ fn whatever_process_is_killed_or_stands_still_all_start_again_and_no_effect_is_l
 }
 
 #[test]
+fn where_one_is_asked_to_end_all_do_though_they_have_not_joined() {
+    let mut oracle = Oracle::start();
+    let site = Site::new(Plan::shared(4), Input::usual(76, 10, &mut oracle));
+    // Some are hit before they listen to signals, some while they wait for each other, some at work.
+    for (nth, late) in [0, 5, 20, 60, 150, 400].into_iter().enumerate() {
+        let job = site.launch(3, 1);
+        let all = wait_for("all processes", || {
+            let launched = job.launched();
+            (launched.len() == 3).then_some(launched)
+        });
+        pause(Duration::from_millis(late));
+        kill_process(all[&(nth % 3)], Signal::TERM).unwrap();
+        job.wait().with(0);
+    }
+}
+
+#[test]
 fn killed_at_every_point_of_any_process_and_started_again_in_other_numbers() {
     let hit = Mutex::new(BTreeSet::new());
     let count = if testing::all() { 20 } else { 1 };

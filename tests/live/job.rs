@@ -5,9 +5,10 @@ use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
-use testing::kafka::wait_for;
+use testing::kafka::{LONG, SHORT, wait_for};
 
 /// A running `online-recall run`. It is killed when this is dropped.
 pub struct Job {
@@ -65,7 +66,14 @@ impl Job {
     /// Waits until it has ended by itself.
     #[track_caller]
     pub fn wait(mut self) -> Ended {
-        wait_for("the job's end", || self.over())
+        let begun = Instant::now();
+        loop {
+            if let Some(ended) = self.over() {
+                return ended;
+            }
+            assert!(begun.elapsed() < LONG, "it does not end; it logged\n{}", self.log());
+            std::thread::park_timeout(SHORT);
+        }
     }
 
     /// Kills it.

@@ -4,9 +4,10 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::fs::statvfs;
 
 use crate::channel::Failure;
+use crate::lock;
 
 /// The folder of ours within one that a file names.
 const OURS: &str = "online-recall";
@@ -25,12 +26,9 @@ pub(super) fn lock(folder: &Path) -> Result<File, Failure> {
     let failed = |source: io::Error| Failure::io(format!("cannot lock {}", path.display()), source);
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(Failure::new(format!("another process works in {}", folder.display())))
-        }
-        Err(error) => Err(failed(error.into())),
+    match lock::take(&file).map_err(failed)? {
+        true => Ok(file),
+        false => Err(Failure::new(format!("another process works in {}", folder.display()))),
     }
 }
 

@@ -1,7 +1,8 @@
 //! The bytes of a transaction: a frame, checked as a whole before anything in it is believed.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 
+use crate::avro::datum::{Datum, put_bytes, put_long};
 use crate::event::{Event, Headers, Text};
 
 /// How many bytes stand before a frame's events.
@@ -59,7 +60,7 @@ fn checksum(count: u32, first: u64, events: &[u8]) -> u32 {
 
 /// Events as the bytes of a frame, whose place in the log is not known yet.
 pub(super) struct Encoded {
-    bytes: BytesMut,
+    bytes: Vec<u8>,
     /// How many events they are.
     pub count: u32,
 }
@@ -68,10 +69,10 @@ impl Encoded {
     /// Encodes a batch.
     pub fn of(events: &[Event]) -> Encoded {
         let size: usize = events.iter().map(|event| event.body.len() + 16).sum();
-        let mut bytes = BytesMut::with_capacity(HEADER + size + size / 2);
-        bytes.put_bytes(0, HEADER);
+        let mut bytes = Vec::with_capacity(HEADER + size + size / 2);
+        bytes.resize(HEADER, 0);
         for event in events {
-            put_number(&mut bytes, event.headers.len());
+            put_long(&mut bytes, event.headers.len() as i64);
             for (name, value) in event.headers.iter() {
                 put_bytes(&mut bytes, name.as_bytes());
                 put_bytes(&mut bytes, value.as_bytes());
@@ -100,61 +101,29 @@ impl Encoded {
 }
 
 /// The events of a frame whose checksum holds. None where they are not what they should be all the same.
-pub(super) fn decode(mut bytes: Bytes, count: u32) -> Option<Vec<Event>> {
-    let mut events: Vec<Event> = Vec::with_capacity(count as usize);
+pub(super) fn decode(bytes: Bytes, count: u32) -> Option<Vec<Event>> {
+    let mut datum = Datum::new(bytes);
+    // An event has two bytes at least: no count makes more room than that.
+    let mut events: Vec<Event> = Vec::with_capacity((count as usize).min(datum.rest().len()));
     for _ in 0..count {
-        let many = number(&mut bytes)?;
+        let many = datum.long().ok()?;
         let mut headers = Headers::default();
-        for nth in 0..many {
+        for nth in 0..usize::try_from(many).ok()? {
             let known = events.last().and_then(|event| event.headers.iter().nth(nth));
-            let name = text(&mut bytes, known.map(|(name, _)| name))?;
-            let value = text(&mut bytes, known.map(|(_, value)| value))?;
+            let name = text(datum.text().ok()?, known.map(|(name, _)| name))?;
+            let value = text(datum.text().ok()?, known.map(|(_, value)| value))?;
             headers.set(name, value);
         }
-        let body = take(&mut bytes)?;
-        events.push(Event { headers, body });
+        events.push(Event { headers, body: datum.shared().ok()? });
     }
-    bytes.is_empty().then_some(events)
-}
-
-fn put_bytes(into: &mut BytesMut, bytes: &[u8]) {
-    put_number(into, bytes.len());
-    into.put_slice(bytes);
-}
-
-/// Seven bits a byte, the lowest first.
-fn put_number(into: &mut BytesMut, mut number: usize) {
-    while number >= 0x80 {
-        into.put_u8(number as u8 | 0x80);
-        number >>= 7;
-    }
-    into.put_u8(number as u8);
-}
-
-fn number(bytes: &mut Bytes) -> Option<usize> {
-    let mut number = 0;
-    for shift in (0..35).step_by(7) {
-        let byte = bytes.first().copied()?;
-        bytes.advance(1);
-        number |= usize::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(number);
-        }
-    }
-    None
-}
-
-fn take(bytes: &mut Bytes) -> Option<Bytes> {
-    let length = number(bytes)?;
-    (length <= bytes.len()).then(|| bytes.split_to(length))
+    datum.end().ok().map(|()| events)
 }
 
 /// A text; that of the event before where it is the same, as it mostly is.
-fn text(bytes: &mut Bytes, before: Option<&Text>) -> Option<Text> {
-    let taken = take(bytes)?;
+fn text(bytes: &[u8], before: Option<&Text>) -> Option<Text> {
     match before {
-        Some(before) if before.as_bytes() == taken => Some(before.clone()),
-        _ => std::str::from_utf8(&taken).ok().map(Text::from),
+        Some(before) if before.as_bytes() == bytes => Some(before.clone()),
+        _ => str::from_utf8(bytes).ok().map(Text::from),
     }
 }
 

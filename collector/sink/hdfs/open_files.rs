@@ -10,8 +10,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+
+use crate::lock;
 
 /// The names of a file: the one while it is written, and the one afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +106,7 @@ impl OpenFiles {
         }
         let lock = path.with_extension("lock");
         let lock = OpenOptions::new().create(true).append(true).open(lock).map_err(failed)?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if !lock::take(&lock).map_err(failed)? {
             return Err(Error::Held(path));
         }
         let text = match std::fs::read_to_string(&path) {

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use rdkafka::message::{Header, OwnedHeaders};
 
+use crate::avro;
 use crate::event::Event;
-use crate::kafka::datum;
 use crate::keys::Keys;
 
 /// The topic where nothing names one, in Flume.
@@ -128,7 +128,7 @@ impl Route {
         let timestamp = header(&self.timestamp_header).and_then(|text| text.parse().ok());
         let value = if self.as_datum {
             room.clear();
-            datum::write(event, room);
+            avro::event::put(room, event);
             &*room
         } else {
             &*event.body

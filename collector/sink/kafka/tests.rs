@@ -171,7 +171,11 @@ fn events_with_their_headers_are_flumes_datum() {
     let mut sink = sink(&servers, &topics.clicks, &[("useFlumeEventFormat", "true")]);
     deliver(&mut sink, &tap(&channel, folder.path()));
     given::read(&servers, &topics.clicks, |message| {
-        assert_eq!(crate::kafka::datum::read(message.payload().unwrap()).as_ref(), Ok(&sent));
+        assert_eq!(
+            crate::avro::event::read(bytes::Bytes::copy_from_slice(message.payload().unwrap()))
+                .as_ref(),
+            Ok(&sent)
+        );
     });
 }
 

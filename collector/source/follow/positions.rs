@@ -16,9 +16,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
-
 use super::print::{self, Print};
+use crate::lock;
 
 const MAGIC: &[u8; 16] = b"online-recall\0p1";
 const HEADER: u64 = 8192;
@@ -225,10 +224,11 @@ impl Positions {
 }
 
 fn lock(file: &File, path: &Path) -> Result<(), Error> {
-    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::InUse { path: path.to_owned() }),
-        Err(error) => Err(Error::Io { path: path.to_owned(), source: error.into() }),
+    let path = path.to_owned();
+    match lock::take(file) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::InUse { path }),
+        Err(source) => Err(Error::Io { path, source }),
     }
 }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 
+use crate::avro::datum::Malformed;
+use crate::avro::event;
 use crate::event::{Event, Text};
-use crate::kafka::datum;
 use crate::keys::Keys;
 
 /// How records become events.
@@ -78,10 +79,10 @@ impl Record {
     /// # Errors
     ///
     /// If its value is no event.
-    pub fn event(&self, message: &BorrowedMessage<'_>, part: &Part) -> Result<Event, datum::Error> {
+    pub fn event(&self, message: &BorrowedMessage<'_>, part: &Part) -> Result<Event, Malformed> {
         let value = message.payload().unwrap_or_default();
         let mut event = if self.as_datum {
-            datum::read(value)?
+            event::read(Bytes::copy_from_slice(value))?
         } else {
             Event::new(Bytes::copy_from_slice(value))
         };

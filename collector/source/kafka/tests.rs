@@ -164,7 +164,7 @@ fn keys_headers_and_flumes_datum_come_along_and_what_is_none_is_passed_over() {
     sent.headers.set("timestamp", "5");
     sent.headers.set("host", "h");
     let mut value = Vec::new();
-    crate::kafka::datum::write(&sent, &mut value);
+    crate::avro::event::put(&mut value, &sent);
     let sender = topics.producer(&[]);
     let more = rdkafka::message::OwnedHeaders::new()
         .insert(rdkafka::message::Header { key: "from", value: Some("x") });

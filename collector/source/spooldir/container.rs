@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::avro::datum;
+
 /// What a container begins with.
 pub const MAGIC: &[u8; 4] = b"Obj\x01";
 
@@ -150,18 +152,11 @@ impl Header {
     }
 }
 
-/// A number at the beginning of these bytes.
+/// Takes a number from the beginning of these bytes.
 pub fn long(bytes: &mut &[u8]) -> Option<i64> {
-    let mut number = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some((number >> 1) as i64 ^ -((number & 1) as i64));
-        }
-    }
-    None
+    let (number, size) = datum::long(bytes).ok()?;
+    *bytes = &bytes[size..];
+    Some(number)
 }
 
 fn piece<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
@@ -169,35 +164,4 @@ fn piece<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
     let (piece, rest) = bytes.split_at_checked(long)?;
     *bytes = rest;
     Some(piece)
-}
-
-/// Adds a number.
-pub fn add_long(bytes: &mut Vec<u8>, number: i64) {
-    let mut rest = (number << 1 ^ number >> 63) as u64;
-    while rest > 0x7f {
-        bytes.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    bytes.push(rest as u8);
-}
-
-/// Adds bytes, with their length.
-pub fn add_piece(bytes: &mut Vec<u8>, piece: &[u8]) {
-    add_long(bytes, piece.len() as i64);
-    bytes.extend_from_slice(piece);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_read_as_they_are_written() {
-        for number in [0, 1, -1, 63, -64, 64, 1 << 40, i64::MAX, i64::MIN] {
-            let mut bytes = Vec::new();
-            add_long(&mut bytes, number);
-            assert_eq!(long(&mut &*bytes), Some(number));
-        }
-        assert_eq!(long(&mut &[0x80_u8; 11][..]), None);
-    }
 }

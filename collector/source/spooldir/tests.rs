@@ -289,7 +289,7 @@ fn datums_of_avro_are_events() {
             let expected: Vec<Vec<u8>> = (0..50)
                 .map(|number| {
                     let mut bytes = Vec::new();
-                    container::add_long(&mut bytes, number);
+                    crate::avro::datum::put_long(&mut bytes, number);
                     bytes
                 })
                 .collect();

@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::container::{self, Header};
+use crate::avro::datum::{put_bytes, put_long};
 
 /// The file's name in the trackers' folder.
 const NAME: &str = ".flumespool-main.meta";
@@ -126,7 +127,7 @@ impl Tracker {
         let sync: [u8; 16] = *uuid::Uuid::new_v4().as_bytes();
         let header = |fill: usize| {
             let mut bytes = container::MAGIC.to_vec();
-            container::add_long(&mut bytes, 5);
+            put_long(&mut bytes, 5);
             let fill = ".".repeat(fill);
             for (name, value) in [
                 ("avro.schema", SCHEMA.as_bytes()),
@@ -135,8 +136,8 @@ impl Tracker {
                 ("online-recall.stamp", stamp.text().as_bytes()),
                 ("online-recall.fill", fill.as_bytes()),
             ] {
-                container::add_piece(&mut bytes, name.as_bytes());
-                container::add_piece(&mut bytes, value);
+                put_bytes(&mut bytes, name.as_bytes());
+                put_bytes(&mut bytes, value);
             }
             bytes
         };
@@ -183,16 +184,16 @@ impl Tracker {
 /// What changes: the last entry of the header, and the one block.
 fn changing(place: Place, sync: &[u8; 16]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(128);
-    container::add_long(&mut bytes, 1);
-    container::add_piece(&mut bytes, b"online-recall.skip");
-    container::add_piece(&mut bytes, format!("{:020}", place.skip).as_bytes());
-    container::add_long(&mut bytes, 0);
+    put_long(&mut bytes, 1);
+    put_bytes(&mut bytes, b"online-recall.skip");
+    put_bytes(&mut bytes, format!("{:020}", place.skip).as_bytes());
+    put_long(&mut bytes, 0);
     bytes.extend_from_slice(sync);
-    container::add_long(&mut bytes, 1);
-    container::add_long(&mut bytes, 10);
+    put_long(&mut bytes, 1);
+    put_long(&mut bytes, 10);
     // As many bytes as the longest number takes: zeros are let stand at its upper end.
     let mut number = Vec::with_capacity(10);
-    container::add_long(&mut number, place.offset as i64);
+    put_long(&mut number, place.offset as i64);
     let last = number.len() - 1;
     if last < 9 {
         number[last] |= 0x80;
