@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use testing::kafka::wait_for;
@@ -51,10 +51,22 @@ impl Agent {
         if !options.contains("--listen") {
             command.arg("--listen").arg(watched.to_string());
         }
-        let log = place.path("log");
-        let written = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         // What is kept below the home of a user is the test's own.
         command.env("HOME", place.folder()).envs(variables.iter().copied());
+        Agent::at_work(command, place.path("log"), watched)
+    }
+
+    /// Starts the live job of a configuration: it works, is asked to end and killed as an agent is.
+    pub fn job(place: &Place, config: &str) -> Agent {
+        let watched = free();
+        let listen = format!("http.listen={watched}");
+        let command =
+            program::command(place.folder(), ["run", "--config", config, "--set", &listen]);
+        Agent::at_work(command, place.path("job.log"), watched)
+    }
+
+    fn at_work(mut command: Command, log: PathBuf, watched: SocketAddr) -> Agent {
+        let written = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         command.stdout(Stdio::null()).stderr(written);
         Agent { child: command.spawn().unwrap(), log, watched }
     }

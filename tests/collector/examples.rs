@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use hdfs_native::sync::{Client, ClientBuilder};
+use serde_json::json;
 use testing::kafka::wait_for;
 use testing::place::{CLICK, Place};
 use testing::servers;
@@ -173,4 +174,46 @@ fn clicks_reach_the_archive_and_the_live_jobs_topic_once_also_through_a_kill() {
     let mut once = archived.clone();
     once.dedup();
     assert_eq!(once, sorted);
+}
+
+/// The whole way: from a line that a web server writes to what the site shows as hot.
+#[test]
+fn the_click_log_becomes_a_hot_list() {
+    let scene = Scene::new();
+    let (kafka, redis) = (servers::kafka().address(), servers::redis().address());
+    let name = format!("examples-hot-{}", std::process::id());
+    let (clicks, articles) = (format!("{name}-clicks"), format!("{name}-articles"));
+    for topic in [&clicks, &articles] {
+        let create = format!("topics create {topic} --partitions 2 --bootstrap-server {kafka}");
+        scene.place.run(&create).done();
+    }
+    scene.place.write(
+        "job.toml",
+        format!(
+            "job = '{name}'\ndataflows = ['hot']\n\
+             kafka.clicks = '{clicks}'\nkafka.articles = '{articles}'\n\
+             kafka.properties.'bootstrap.servers' = '{kafka}'\n\
+             redis.url = 'redis://{redis}/10'\nredis.hot = '{name}:{{channel}}:hot'\n"
+        ),
+    );
+    let job = Agent::job(&scene.place, "job.toml");
+    let agent = scene.start("clicks", &[("KAFKA", &*kafka), ("TOPIC", &*clicks)]);
+    // Of the first article 300 clicks, of the next one 200, and so on; what is no hit between them.
+    let hits = [("18005", 300), ("44", 200), ("9", 100), ("170", 3)];
+    let lines: Vec<_> = (0..300)
+        .flat_map(|at| hits.into_iter().filter(move |(_, times)| at < *times))
+        .map(|(article, _)| CLICK.replace("18005", article))
+        .flat_map(|click| [click.replace("\"click\"", "\"exposure\""), click])
+        .collect();
+    scene.place.write("logs/userClick.log", text(&lines));
+    let show = || scene.place.run("show hot 18 --config job.toml --json").done().json();
+    wait_for("the last hits", || {
+        let shown = show();
+        let counted = shown.as_array()?.iter().filter_map(|it| it["score"].as_u64());
+        (counted.sum::<u64>() >= 603).then_some(())
+    });
+    agent.ends();
+    job.ends();
+    let hot = hits.map(|(article, score)| json!({ "article": article, "score": score }));
+    assert_eq!(show(), json!(hot));
 }

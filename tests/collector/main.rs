@@ -5,4 +5,5 @@
 mod agent;
 mod examples;
 mod judging;
+mod kills;
 mod working;
