@@ -6,6 +6,10 @@
 //! [`Room::commit`] then puts the batch, all or nothing: when it returns, the channel has it as safely as
 //! it can have anything. A room that is dropped is given back.
 //!
+//! A source that reads again what it has put, since it was killed before it could note that, gives each batch
+//! an [`Origin`]. A channel that outlives the process keeps the last one of each source, with the batch and as
+//! safely: so the source learns what it has put, and the inlet puts it nowhere twice.
+//!
 //! [`Channel::take`] lends the next events to a sink. [`Take::commit`] forgets them; a take that is dropped
 //! goes back to where it was, at the channel's head and in its order. Any number of takes may be out, and
 //! be committed in any order; until then their events count as being in the channel. An event is lent to
@@ -18,6 +22,8 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use crate::counters::{self, Counters};
 use crate::event::Event;
@@ -60,6 +66,13 @@ pub trait Channel: Debug + Send + Sync {
         None
     }
 
+    /// By what this source knows again the last batch that the channel has of it; none where the channel has
+    /// none, or does not outlive the process.
+    fn last_of(&self, source: &str) -> Option<Bytes> {
+        let _ = source;
+        None
+    }
+
     /// What it has counted.
     fn counters(&self) -> &Counters<counters::Channel>;
 
@@ -75,14 +88,27 @@ pub trait Channel: Debug + Send + Sync {
     }
 }
 
+/// Where a batch comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The source's name.
+    pub source: String,
+    /// By what the source knows the batch again: never the same for two of them.
+    pub batch: Bytes,
+}
+
 /// Room for a batch, until it is dropped.
 pub trait Room: Send {
-    /// Puts the events that it was reserved for, and takes them.
+    /// Puts the events that it was reserved for, and takes them; notes their origin with them.
     ///
     /// # Errors
     ///
     /// If they are not put: none of them is, and they stay where they are.
-    fn commit(self: Box<Self>, events: &mut Vec<Event>) -> Result<(), Failure>;
+    fn commit(
+        self: Box<Self>,
+        events: &mut Vec<Event>,
+        origin: Option<&Origin>,
+    ) -> Result<(), Failure>;
 }
 
 /// Events that are lent to a sink; dropped, they go back.

@@ -10,6 +10,7 @@
 //! - [`program`]: runs the program and judges how it ended;
 //! - [`oracle`]: the oracle and the generator, in one Python process;
 //! - [`place`]: a directory to run it in;
+//! - [`disk`]: a disk that can be full;
 //! - [`proxy`]: what networks do to connections, between the program and a server;
 //! - [`exported`]: the files that both write, compared;
 //! - [`flume`]: agents of Flume, and its client;
@@ -30,6 +31,7 @@
 use std::path::{Path, PathBuf};
 
 pub mod clock;
+pub mod disk;
 pub mod exported;
 pub mod flume;
 pub mod kafka;

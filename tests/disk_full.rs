@@ -1,55 +1,20 @@
 //! A disk that is full: a clear error, nothing half written taken for whole, and where there is room
 //! again the same command completes.
-//!
-//! The disk is a small file system in memory, which only root can mount: elsewhere the tests say that
-//! they were skipped.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a panic is a test's verdict")]
+#![allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use testing::disk::Disk;
 use testing::exported::{Exported, totals_must_be};
 use testing::oracle::Oracle;
 use testing::{folder, program};
-
-/// A mounted file system of a few megabytes.
-struct Disk(PathBuf);
-
-impl Disk {
-    /// Mounts one, if the system lets it.
-    fn mount(place: &Path, size: &str) -> Option<Disk> {
-        let at = place.join("disk");
-        fs::create_dir(&at).unwrap();
-        if mounts(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"], &at) {
-            return Some(Disk(at));
-        }
-        eprintln!("SKIPPED: a full disk cannot be tested here, since mount needs root");
-        None
-    }
-
-    fn grow(&self, size: &str) {
-        assert!(mounts(&["-o", &format!("remount,size={size}")], &self.0));
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        assert!(Command::new("umount").arg(&self.0).status().unwrap().success());
-    }
-}
-
-fn mounts(args: &[&str], at: &Path) -> bool {
-    let mount = Command::new("mount").args(args).arg(at).output();
-    mount.is_ok_and(|output| output.status.success())
-}
 
 #[test]
 fn a_replay_that_fills_the_disk_says_so_and_completes_where_there_is_room() {
     let place = folder();
     let path = |name: &str| place.path().join(name);
-    let Some(disk) = Disk::mount(place.path(), "2m") else { return };
+    let Some(disk) = Disk::mount(&path("disk"), "2m") else { return };
     let options = "--seed 6 --clicks 60000 --users 40000 --articles 500 --epoch-records 500";
     let mut oracle = Oracle::start();
     oracle.generate(place.path(), options);
@@ -84,7 +49,7 @@ fn a_replay_that_fills_the_disk_says_so_and_completes_where_there_is_room() {
 fn a_load_or_an_export_that_fills_the_disk_leaves_what_stood_there() {
     let place = folder();
     let path = |name: &str| place.path().join(name);
-    let Some(disk) = Disk::mount(place.path(), "3m") else { return };
+    let Some(disk) = Disk::mount(&path("disk"), "3m") else { return };
     let similar = |neighbour: u32, count: u32| -> String {
         (0..count).map(|n| format!("{}\t{}\t0.5\n", n / 3, neighbour + n)).collect()
     };

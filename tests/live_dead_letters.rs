@@ -12,8 +12,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,8 +32,9 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use testing::disk::Disk;
 use testing::folder;
-use testing::kafka::{LONG, wait_for};
+use testing::kafka::LONG;
 use testing::proxy::{Fault, Proxy};
 use testing::servers::{self, Server};
 
@@ -92,39 +91,13 @@ impl Kept {
     }
 }
 
-/// A file system of 512 KiB, where the system lets it be mounted.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(place: &Path) -> Option<Disk> {
-        let at = place.join("disk");
-        fs::create_dir(&at).unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(&at);
-        let mounted = mount.output().is_ok_and(|output| output.status.success());
-        if !mounted {
-            eprintln!("SKIPPED: a full disk cannot be tested here, since mount needs root");
-        }
-        mounted.then_some(Disk(at))
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // The thread that wrote to it may still be ending.
-        wait_for("an idle disk", || {
-            Command::new("umount").arg(&self.0).output().unwrap().status.success().then_some(())
-        });
-    }
-}
-
 #[test]
 fn on_a_full_disk_epochs_wait_and_nothing_half_written_is_left() {
     let place = folder();
-    let Some(disk) = Disk::mount(place.path()) else { return };
-    let filler = disk.0.join("filler");
+    let Some(disk) = Disk::mount(&place.path().join("disk"), "512k") else { return };
+    let filler = disk.path().join("filler");
     fs::write(&filler, vec![0; 256 << 10]).unwrap();
-    let path = disk.0.join("letters");
+    let path = disk.path().join("letters");
     let kept =
         Kept::begin(&config::DeadLetters::Folder(path.to_str().unwrap().to_owned().into()), "");
     kept.keep(1, &[letter("t/0/1", b"small")]);

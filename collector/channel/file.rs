@@ -7,8 +7,9 @@
 //!     lock, identity             event
 //!
 //!   segment:  magic:8 first:8 0:16 │ frame │ frame │ frame │ 0 0 0 …   (preallocated)
-//!   frame:    magic:4 crc:4 length:8 count:4 first:8 │ events          (one transaction, `frame`)
-//!   event:    headers, then (length name length value)*, then length body; numbers as Avro's
+//!   frame:    magic:4 crc:4 length:8 count:4 first:8 │ origins │ events      (one transaction, `frame`)
+//!   origin:   length source length batch; how many stands before them; numbers as Avro's
+//!   event:    headers, then (length name length value)*, then length body; likewise
 //! ```
 //!
 //! Events are numbered from 0 in the order in which they are committed, without gaps, and keep their numbers
@@ -23,6 +24,9 @@
 //! log. **A take** is read from the segments, frame by frame; its commit notes the numbers in `taken`, and
 //! syncs likewise. Segments whose numbers are all taken are removed.
 //!
+//! **Origins.** A frame holds by what its source knows the batch again. The last one of each source is known
+//! after a start: a segment begins with a frame without events that holds them all.
+//!
 //! **Invariants.** *whole*: a frame counts with all its events or not at all. *contiguous*: a segment's frames
 //! follow each other without gaps, and so do segments, but for numbers that were taken. *durable*: a commit
 //! returns after its bytes are on the disk, unless `fsyncPerTransaction` is off: then it may be `fsyncInterval`
@@ -35,9 +39,9 @@
 //!
 //! | killed | leaves |
 //! | --- | --- |
-//! | while a segment is made | a file without a whole head: removed |
+//! | while a segment is made | `new.log`: overwritten by the next |
 //! | in the write of a frame | a frame that is not whole: cut off; the source has no answer, and comes again |
-//! | after it, before the commit returns | events that the source may send again: twice |
+//! | after it, before the commit returns | events that the source sends again: twice, unless it knows them again |
 //! | in a sink, before its take is committed | nothing here: the events are lent again |
 //! | in the write to `taken` | a record that is not whole: cut off; the events are lent again |
 //! | while `taken` is written anew | `taken.new`: overwritten by the next |
@@ -58,7 +62,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::{Failure, Refused, Room, Take};
+use bytes::Bytes;
+
+use super::{Failure, Origin, Refused, Room, Take};
 use crate::counters::{self, Channel as Count, Counters};
 use crate::event::Event;
 use frame::Encoded;
@@ -196,8 +202,8 @@ impl Channel {
         self.freed.notify_all();
     }
 
-    fn put(&self, events: &[Event]) -> Result<(), Failure> {
-        let encoded = Encoded::of(events);
+    fn put(&self, events: &[Event], origin: Option<&Origin>) -> Result<(), Failure> {
+        let encoded = Encoded::of(events, origin);
         if encoded.len() > frame::LARGEST {
             return Err(Failure::new("a transaction of more than 1 GiB"));
         }
@@ -208,7 +214,7 @@ impl Channel {
         }
         let (end, write) = self
             .segments
-            .append(encoded, || self.syncs.written())
+            .append(encoded, origin, || self.syncs.written())
             .map_err(broken("cannot write to the log"))?;
         if self.settings.interval.is_none() {
             self.syncs
@@ -351,6 +357,10 @@ impl super::Channel for Channel {
         Some(&self.identity)
     }
 
+    fn last_of(&self, source: &str) -> Option<Bytes> {
+        self.segments.last_of(source)
+    }
+
     fn counters(&self) -> &Counters<counters::Channel> {
         &self.counters
     }
@@ -381,8 +391,12 @@ struct Reserved {
 }
 
 impl Room for Reserved {
-    fn commit(self: Box<Self>, events: &mut Vec<Event>) -> Result<(), Failure> {
-        self.channel.put(events)?;
+    fn commit(
+        self: Box<Self>,
+        events: &mut Vec<Event>,
+        origin: Option<&Origin>,
+    ) -> Result<(), Failure> {
+        self.channel.put(events, origin)?;
         self.channel.counters.add(Count::EventPutSuccessCount, events.len());
         events.clear();
         Ok(())

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Failure, Refused, Room, Take};
+use super::{Failure, Origin, Refused, Room, Take};
 use crate::counters::{self, Channel as Count, Counters};
 use crate::event::Event;
 use crate::keys::Keys;
@@ -203,7 +203,11 @@ struct Reserved {
 }
 
 impl Room for Reserved {
-    fn commit(mut self: Box<Self>, events: &mut Vec<Event>) -> Result<(), Failure> {
+    fn commit(
+        mut self: Box<Self>,
+        events: &mut Vec<Event>,
+        _: Option<&Origin>,
+    ) -> Result<(), Failure> {
         let many = events.len();
         let mut state = self.channel.state();
         state.queue.extend(events.drain(..));
@@ -282,7 +286,7 @@ mod tests {
     fn put(channel: &Arc<Channel>, bodies: &[&'static str]) -> Result<(), Refused> {
         let mut events = events(bodies);
         let room = Arc::clone(channel).reserve(&events)?;
-        room.commit(&mut events).unwrap();
+        room.commit(&mut events, None).unwrap();
         Ok(())
     }
 
@@ -322,7 +326,7 @@ mod tests {
         let channel = channel(100, 2);
         let mut large = vec![Event::new(vec![b'x'; 201])];
         let room = Arc::clone(&channel).reserve(&large).ok().unwrap();
-        room.commit(&mut large).unwrap();
+        room.commit(&mut large, None).unwrap();
         assert!(put(&channel, &["a"]).is_err());
         take(&channel, 1).commit().unwrap();
         put(&channel, &["a", "b"]).unwrap();

@@ -46,7 +46,7 @@ pub fn channel(capacity: usize) -> Arc<dyn Channel> {
 
 /// Puts events into a channel.
 pub fn put(channel: &Arc<dyn Channel>, mut events: Vec<Event>) {
-    Arc::clone(channel).reserve(&events).ok().unwrap().commit(&mut events).unwrap();
+    Arc::clone(channel).reserve(&events).ok().unwrap().commit(&mut events, None).unwrap();
 }
 
 /// Takes all that is in a channel.

@@ -79,13 +79,14 @@ impl Exec {
 
     /// Follows a file until it is stopped.
     fn follow(&self, settings: &Settings, inlet: &Inlet, stop: &Stop) -> Result<(), Failure> {
-        let mut follower = Follower::open(settings.clone())?;
+        let last_batches = inlet.last_batches();
+        let mut follower = Follower::open(Settings { last_batches, ..settings.clone() })?;
         loop {
             follower.look()?;
             for cell in follower.due() {
                 while let Some(lines) = follower.read(cell, self.batch)? {
                     let events = lines.bodies.iter().map(|body| Event::new(body.clone())).collect();
-                    if let Err(Stopped) = inlet.persist(events, stop) {
+                    if let Err(Stopped) = inlet.persist_once(events, follower.batch(&lines), stop) {
                         return Ok(());
                     }
                     follower.note(lines, inlet.is_durable())?;

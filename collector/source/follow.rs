@@ -15,9 +15,11 @@
 //! | it is deleted | it is read to its end while it is open, then closed |
 //!
 //! **Positions.** [`Follower::note`] is called when the channels have the lines; the position is then written
-//! in place, and synced if the channels outlive the machine. A crash between the channels' commit and the
-//! note, some microseconds, doubles that one batch; nothing else is lost or doubled, as long as it stands in
-//! the file, in the file it was renamed to, or in its copy in the same folder.
+//! in place, and synced if the channels outlive the machine. Channels that do keep the last [batch](mod@batch)
+//! with its events: one that has it and was not noted is read again as it was, and put only where it is not.
+//! So nothing is lost or doubled, as long as it stands in the file, in the file it was renamed to, or in its
+//! copy in the same folder. Where channels are in memory, a crash between their commit and the note doubles
+//! nothing that is not lost with them.
 //!
 //! **What cannot be told.** Lines that are written between a copy and the cut that follows are gone unless
 //! they were read before. Two files that begin with the same bytes and whose names are those of a rotation
@@ -26,6 +28,7 @@
 //! The last line is held back until it ends; that of a file which was renamed or deleted is handed over when
 //! nothing was written for a while.
 
+pub mod batch;
 pub mod folder;
 pub mod positions;
 pub mod print;
@@ -39,6 +42,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use batch::Batch;
+use bytes::Bytes;
 use folder::{Entry, Id, Listing, Subject};
 use positions::{Cell, Place, Positions};
 use print::Print;
@@ -74,6 +79,8 @@ pub struct Settings {
     pub idle: Option<Duration>,
     /// How often it is looked whether a copy is none.
     pub relist: Duration,
+    /// The last batches that channels have, which may not have been noted.
+    pub last_batches: Vec<Bytes>,
 }
 
 impl Settings {
@@ -89,6 +96,7 @@ impl Settings {
             linger: Duration::from_secs(10),
             idle: None,
             relist: Duration::from_secs(1),
+            last_batches: Vec::new(),
         }
     }
 }
@@ -108,6 +116,9 @@ pub struct Follower {
     looked: Instant,
     /// Where it is noted what another program's positions are.
     mark: Option<Cell>,
+    /// A batch that channels have, some at least, and that was not noted; and where it stands, once that is
+    /// known.
+    unnoted: Option<(Batch, Option<Cell>)>,
     block: Vec<u8>,
 }
 
@@ -157,7 +168,10 @@ impl Follower {
                 (positions, cells.into_iter().zip(places).collect(), true)
             }
         };
+        let mut last = settings.last_batches.iter().filter_map(|batch| Batch::read(batch));
+        let unnoted = last.find(|batch| batch.number == positions.next_batch());
         let mut follower = Follower {
+            unnoted: unnoted.map(|batch| (batch, None)),
             listing,
             positions,
             files: Vec::new(),
@@ -177,10 +191,20 @@ impl Follower {
             }
         }
         follower.reconcile(entries, !first)?;
+        follower.find_unnoted();
         if !first {
             follower.take_over()?;
         }
         Ok(follower)
+    }
+
+    /// Looks where the batch stands that was not noted.
+    fn find_unnoted(&mut self) {
+        let Some((batch, at)) = &mut self.unnoted else { return };
+        let block = &mut self.block;
+        // A file that cannot be read is read anew later.
+        let mut holds = |file: &mut Tracked| matches!(file.read_again(batch, block), Ok(Some(_)));
+        *at = self.files.iter_mut().find_map(|file| holds(file).then_some(file.cell));
     }
 
     /// Looks at the folders and files: what has come, gone, grown, moved or was cut.
@@ -194,6 +218,7 @@ impl Follower {
         if self.listing.has_changed() || again || !self.refresh()? {
             let entries = self.list()?;
             self.reconcile(entries, false)?;
+            self.find_unnoted();
         }
         self.let_go()
     }
@@ -240,9 +265,12 @@ impl Follower {
         let due = self.files.iter().filter(|file| {
             file.may_have_lines() || file.has_rest() && !file.suspect && self.has_ended(file)
         });
-        let mut due: Vec<_> = due.map(|file| (file.is_home(), file.modified, file.cell)).collect();
+        let unnoted = self.unnoted.as_ref().and_then(|(_, at)| *at);
+        let is_new = |file: &Tracked| unnoted != Some(file.cell);
+        let mut due: Vec<_> =
+            due.map(|file| (is_new(file), file.is_home(), file.modified, file.cell)).collect();
         due.sort();
-        due.into_iter().map(|(_, _, cell)| cell).collect()
+        due.into_iter().map(|(.., cell)| cell).collect()
     }
 
     /// Whether what has no end in this file gets none any more.
@@ -260,9 +288,29 @@ impl Follower {
     pub fn read(&mut self, cell: Cell, most: usize) -> Result<Option<Lines>, Error> {
         let Some(at) = self.at(cell) else { return Ok(None) };
         let has_ended = self.has_ended(&self.files[at]);
-        let file = &mut self.files[at];
-        file.read(most, has_ended, &mut self.block)
-            .map_err(|source| Error::Read { path: file.lies.clone().unwrap_or_default(), source })
+        let (file, block) = (&mut self.files[at], &mut self.block);
+        let again = match &self.unnoted {
+            Some((batch, at)) if *at == Some(cell) => file.read_again(batch, block),
+            _ => Ok(None),
+        };
+        let lines = again.and_then(|again| match again {
+            Some(lines) => Ok(Some(lines)),
+            None => {
+                // If it stood here, it does no more.
+                self.unnoted.take_if(|(_, at)| *at == Some(cell));
+                file.read(most, has_ended, block)
+            }
+        });
+        lines.map_err(|source| Error::Read { path: file.lies.clone().unwrap_or_default(), source })
+    }
+
+    /// By what these lines are known again, once channels have them and until that is noted.
+    pub fn batch(&self, lines: &Lines) -> Bytes {
+        let to = lines.place.position();
+        let from = lines.offsets.first().copied().unwrap_or(to);
+        let batch = Batch { number: self.positions.next_batch(), from, to, crc: lines.crc };
+        let unnoted = self.unnoted.as_ref().filter(|(_, at)| *at == Some(lines.cell));
+        unnoted.map_or(&batch, |(batch, _)| batch).bytes()
     }
 
     /// Notes that the channels have these lines.
@@ -272,9 +320,10 @@ impl Follower {
     /// If it cannot be noted: they come again after a start.
     pub fn note(&mut self, lines: Lines, synced: bool) -> Result<(), Error> {
         let at = self.at(lines.cell).expect("what was read is followed");
+        self.unnoted = None;
         // Whatever becomes of the note: they are in the channels.
         self.files[at].place = lines.place;
-        Ok(self.positions.note(lines.cell, &self.files[at].place, synced)?)
+        Ok(self.positions.note_batch(lines.cell, &self.files[at].place, synced)?)
     }
 
     /// Every file with its position, under the name where it lies.

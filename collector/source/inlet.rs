@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::channel::{Channel, Refused};
+use crate::channel::{Channel, Origin, Refused};
 use crate::counters::{Counters, Source as Count};
 use crate::event::Event;
 use crate::interceptor::Interceptor;
@@ -83,6 +83,16 @@ impl Inlet {
         self.channels.iter().any(|channel| channel.is_durable())
     }
 
+    /// By what the source knows again the last batches that channels have of it: of one that it was killed over,
+    /// some may have it, and some not.
+    pub fn last_batches(&self) -> Vec<Bytes> {
+        let mut last: Vec<_> =
+            self.channels.iter().filter_map(|channel| channel.last_of(self.name())).collect();
+        last.sort_unstable();
+        last.dedup();
+        last
+    }
+
     /// Puts a batch: when this returns, every required channel has it.
     ///
     /// # Errors
@@ -91,7 +101,7 @@ impl Inlet {
     /// its disk fails: then those before it in the source's list have it.
     pub fn accept(&self, events: Vec<Event>) -> Result<(), Refused> {
         self.counters.add(Count::EventReceivedCount, events.len());
-        let mut batch = self.intercepted(events);
+        let mut batch = self.intercepted(events, None);
         self.put(&mut batch)?;
         self.done(batch);
         Ok(())
@@ -103,7 +113,22 @@ impl Inlet {
     ///
     /// If the source is stopped meanwhile: likewise.
     pub fn persist(&self, events: Vec<Event>, stop: &Stop) -> Result<(), Stopped> {
-        self.persist_beside(events, stop, || {})
+        self.wait_and_put(self.intercepted(events, None), stop, || {})
+    }
+
+    /// Likewise, into each channel that does not have this batch: by these bytes its source knows it again.
+    ///
+    /// # Errors
+    ///
+    /// If the source is stopped meanwhile: likewise.
+    pub fn persist_once(
+        &self,
+        events: Vec<Event>,
+        batch: Bytes,
+        stop: &Stop,
+    ) -> Result<(), Stopped> {
+        let origin = Origin { source: self.name().to_owned(), batch };
+        self.wait_and_put(self.intercepted(events, Some(origin)), stop, || {})
     }
 
     /// Likewise; calls this between tries, for a source that has something to do while it waits.
@@ -115,10 +140,18 @@ impl Inlet {
         &self,
         events: Vec<Event>,
         stop: &Stop,
+        beside: impl FnMut(),
+    ) -> Result<(), Stopped> {
+        self.wait_and_put(self.intercepted(events, None), stop, beside)
+    }
+
+    fn wait_and_put(
+        &self,
+        mut batch: Batch,
+        stop: &Stop,
         mut beside: impl FnMut(),
     ) -> Result<(), Stopped> {
-        self.counters.add(Count::EventReceivedCount, events.len());
-        let mut batch = self.intercepted(events);
+        self.counters.add(Count::EventReceivedCount, batch.read);
         let (begun, mut said, mut wait) = (Instant::now(), None::<Instant>, WAITS.0);
         while let Err(refused) = self.put(&mut batch) {
             if said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
@@ -140,7 +173,7 @@ impl Inlet {
         Ok(())
     }
 
-    fn intercepted(&self, mut events: Vec<Event>) -> Batch {
+    fn intercepted(&self, mut events: Vec<Event>, origin: Option<Origin>) -> Batch {
         let read = events.len();
         let mut filtered = Vec::with_capacity(self.interceptors.len());
         for (_, interceptor) in &self.interceptors {
@@ -155,7 +188,13 @@ impl Inlet {
                 event.body = Bytes::copy_from_slice(&event.body);
             }
         }
-        Batch { read, filtered, left, split: self.selector.split(events, self.channels.len()) }
+        let mut split = self.selector.split(events, self.channels.len());
+        if let Some(Origin { source, batch }) = &origin {
+            split
+                .required
+                .retain(|(place, _)| self.channels[*place].last_of(source).as_ref() != Some(batch));
+        }
+        Batch { read, filtered, left, split, origin }
     }
 
     /// Into all required channels, or none; then into the optional ones, if they have room. What a channel
@@ -171,7 +210,7 @@ impl Inlet {
             let (place, events) = &mut required[0];
             let many = events.len() as u64;
             // Only a disk that fails is left to go wrong: then the channels before have the batch already.
-            room.commit(events).map_err(|source| {
+            room.commit(events, batch.origin.as_ref()).map_err(|source| {
                 self.counters.add(Count::ChannelWriteFail, 1);
                 let channel = self.channels[*place].counters().name().to_owned();
                 Refused::Failed { channel, source }
@@ -182,7 +221,8 @@ impl Inlet {
         for (place, mut events) in optional.drain(..) {
             let channel = &self.channels[place];
             let many = events.len() as u64;
-            let put = Arc::clone(channel).reserve(&events).map(|room| room.commit(&mut events));
+            let put =
+                Arc::clone(channel).reserve(&events).map(|room| room.commit(&mut events, None));
             if let Ok(Ok(())) = put {
                 self.flow.put.fetch_add(many, Ordering::Relaxed);
             } else {
@@ -212,4 +252,8 @@ struct Batch {
     filtered: Vec<usize>,
     left: usize,
     split: Split,
+    origin: Option<Origin>,
 }
+
+#[cfg(test)]
+mod tests;

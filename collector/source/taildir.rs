@@ -134,7 +134,8 @@ impl Taildir {
                         break;
                     }
                 };
-                if let Err(Stopped) = inlet.persist(self.events(&lines), stop) {
+                let batch = follower.batch(&lines);
+                if let Err(Stopped) = inlet.persist_once(self.events(&lines), batch, stop) {
                     return Ok(Err(Stopped));
                 }
                 follower.note(lines, inlet.is_durable())?;
@@ -168,6 +169,7 @@ impl super::Source for Taildir {
         let mut settings = self.settings.clone();
         let mark = flumes::mark(&self.flumes)?;
         settings.taken_over = flumes::read(&self.flumes)?;
+        settings.last_batches = inlet.last_batches();
         // What was written here says nothing new.
         if let Some(mark) = mark
             && Follower::has_marked(&settings, mark)?

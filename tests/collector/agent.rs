@@ -90,6 +90,26 @@ impl Agent {
         wait_for(&what, || (self.number(&what)? == 0).then_some(()));
     }
 
+    /// Waits until so many wait in a channel.
+    #[track_caller]
+    pub fn waits(&self, channel: &str, many: u64) {
+        self.counts(&format!("channel_events{{channel=\"{channel}\"}}"), many);
+    }
+
+    /// Waits until a sum of numbers, by how their names begin, has grown by so much.
+    #[track_caller]
+    pub fn grows(&self, what: &str, by: u64) {
+        let before = self.number(what).unwrap_or(0);
+        self.counts(what, before + by);
+    }
+
+    /// The most memory that it has had, in MB.
+    pub fn peak_mb(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() / 1000
+    }
+
     #[track_caller]
     fn counts(&self, what: &str, many: u64) {
         wait_for(what, || (self.number(what)? >= many).then_some(()));

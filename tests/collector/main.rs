@@ -6,4 +6,6 @@ mod agent;
 mod examples;
 mod judging;
 mod kills;
+mod log;
+mod outages;
 mod working;

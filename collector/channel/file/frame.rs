@@ -1,8 +1,11 @@
 //! The bytes of a transaction: a frame, checked as a whole before anything in it is believed.
 
+use std::collections::BTreeMap;
+
 use bytes::{Buf, BufMut, Bytes};
 
 use crate::avro::datum::{Datum, put_bytes, put_long};
+use crate::channel::Origin;
 use crate::event::{Event, Headers, Text};
 
 /// How many bytes stand before a frame's events.
@@ -35,7 +38,7 @@ impl Header {
         let crc = bytes.get_u32_le();
         let (length, count, first) = (bytes.get_u64_le(), bytes.get_u32_le(), bytes.get_u64_le());
         let length = usize::try_from(length).ok().filter(|length| *length <= LARGEST)?;
-        (count > 0).then_some(Header { length, crc, count, first })
+        Some(Header { length, crc, count, first })
     }
 
     /// Whether these events are what was written.
@@ -67,10 +70,26 @@ pub(super) struct Encoded {
 
 impl Encoded {
     /// Encodes a batch.
-    pub fn of(events: &[Event]) -> Encoded {
+    pub fn of(events: &[Event], origin: Option<&Origin>) -> Encoded {
+        let origin = origin.map(|origin| (&*origin.source, &*origin.batch));
+        Encoded::with(events, origin.as_slice())
+    }
+
+    /// A frame without events, of these sources with the last batch of each.
+    pub fn of_origins(origins: &Origins) -> Encoded {
+        let origins: Vec<_> = origins.iter().map(|(source, batch)| (&**source, &**batch)).collect();
+        Encoded::with(&[], &origins)
+    }
+
+    fn with(events: &[Event], origins: &[(&str, &[u8])]) -> Encoded {
         let size: usize = events.iter().map(|event| event.body.len() + 16).sum();
         let mut bytes = Vec::with_capacity(HEADER + size + size / 2);
         bytes.resize(HEADER, 0);
+        put_long(&mut bytes, origins.len() as i64);
+        for (source, batch) in origins {
+            put_bytes(&mut bytes, source.as_bytes());
+            put_bytes(&mut bytes, batch);
+        }
         for event in events {
             put_long(&mut bytes, event.headers.len() as i64);
             for (name, value) in event.headers.iter() {
@@ -100,9 +119,30 @@ impl Encoded {
     }
 }
 
+/// By source: the last batch that is known of it.
+pub(super) type Origins = BTreeMap<String, Bytes>;
+
+/// Adds the origins of a frame whose checksum holds.
+pub(super) fn origins(bytes: Bytes, into: &mut Origins) {
+    // What is no frame of ours has none.
+    read_origins(&mut Datum::new(bytes), |source, batch| {
+        // It must not keep the whole frame.
+        into.insert(source.to_owned(), Bytes::copy_from_slice(&batch));
+    });
+}
+
+fn read_origins(datum: &mut Datum, mut each: impl FnMut(&str, Bytes)) -> Option<()> {
+    for _ in 0..datum.long().ok()? {
+        let source = str::from_utf8(datum.text().ok()?).ok()?.to_owned();
+        each(&source, datum.shared().ok()?);
+    }
+    Some(())
+}
+
 /// The events of a frame whose checksum holds. None where they are not what they should be all the same.
 pub(super) fn decode(bytes: Bytes, count: u32) -> Option<Vec<Event>> {
     let mut datum = Datum::new(bytes);
+    read_origins(&mut datum, |_, _| {})?;
     // An event has two bytes at least: no count makes more room than that.
     let mut events: Vec<Event> = Vec::with_capacity((count as usize).min(datum.rest().len()));
     for _ in 0..count {
@@ -145,7 +185,7 @@ mod tests {
         #[test]
         fn events_come_back_as_they_were(events in prop::collection::vec(any_event(), 1..20), first: u64) {
             let first = first / 2;
-            let mut encoded = Encoded::of(&events);
+            let mut encoded = Encoded::of(&events, None);
             let bytes = Bytes::copy_from_slice(encoded.at(first));
             let header = Header::read(&bytes).unwrap();
             prop_assert_eq!((header.count as usize, header.first), (events.len(), first));
@@ -156,7 +196,7 @@ mod tests {
         #[test]
         fn no_flipped_bit_goes_unnoticed(bodies in prop::collection::vec(".{0,40}", 1..5), at: prop::sample::Index, bit in 0..8) {
             let events: Vec<_> = bodies.into_iter().map(Event::new).collect();
-            let mut encoded = Encoded::of(&events);
+            let mut encoded = Encoded::of(&events, None);
             let mut bytes = encoded.at(7).to_vec();
             let place = at.index(bytes.len());
             bytes[place] ^= 1_u8 << bit;

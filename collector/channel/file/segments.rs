@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::frame::{Encoded, HEADER, Header, decode};
+use super::frame::{self, Encoded, HEADER, Header, Origins, decode};
+use crate::channel::Origin;
 use crate::event::Event;
 
 /// What a segment begins with.
@@ -39,6 +40,8 @@ struct State {
     active: Option<Active>,
     /// The number of the next event.
     next: u64,
+    /// The last batch of each source.
+    origins: Origins,
 }
 
 #[derive(Debug)]
@@ -87,17 +90,18 @@ impl Segments {
             let entry = entry?.file_name();
             let stem = entry.to_str().and_then(|entry| entry.strip_suffix(".log"));
             if let Some(first) = stem.and_then(|stem| stem.parse().ok()) {
-                let file = File::open(folder.join(name(first)))?;
+                let path = folder.join(name(first));
                 let mut start = [0; START as usize];
-                // One that was being made has no event yet.
-                if file.read_exact_at(&mut start, 0).is_ok() && start == head(first) {
-                    firsts.insert(first);
-                } else {
-                    std::fs::remove_file(folder.join(name(first)))?;
+                // Its name says what its head does: what stands behind that may be well all the same.
+                if File::open(&path)?.read_exact_at(&mut start, 0).is_err() || start != head(first)
+                {
+                    log::error!("damaged: path={} offset=0 bytes={START}", path.display());
                 }
+                firsts.insert(first);
             }
         }
-        let mut state = State { firsts, active: None, next: least };
+        let origins = Origins::new();
+        let mut state = State { firsts, active: None, next: least, origins };
         let mut damage = None;
         if let Some(&last) = state.firsts.last() {
             let path = folder.join(name(last));
@@ -112,6 +116,7 @@ impl Segments {
                     {
                         reading.offset += (HEADER + header.length) as u64;
                         state.next = header.end();
+                        frame::origins(events, &mut state.origins);
                     }
                     _ => {
                         let Some(found) = reading.find_next(state.next, u64::MAX, size)? else {
@@ -154,6 +159,7 @@ impl Segments {
     pub fn append<T>(
         &self,
         mut frame: Encoded,
+        origin: Option<&Origin>,
         written: impl FnOnce() -> T,
     ) -> io::Result<(u64, T)> {
         let mut state = self.state();
@@ -164,18 +170,24 @@ impl Segments {
             if let Some(active) = &state.active {
                 active.file.sync_data()?;
             }
-            let (first, size) = (state.next, self.size.max(START + length));
-            // What a write that failed has left of it holds nothing.
-            let file = Arc::new(self.create(first, size)?);
+            let first = state.next;
+            state.active = Some(self.create(first, &state.origins, length)?);
             state.firsts.insert(first);
-            state.active = Some(Active { file, offset: START, size });
         }
         let first = state.next;
         let active = state.active.as_mut().expect("it was just made sure of");
         active.file.write_all_at(frame.at(first), active.offset)?;
         active.offset += length;
         state.next += u64::from(frame.count);
+        if let Some(Origin { source, batch }) = origin {
+            state.origins.insert(source.clone(), batch.clone());
+        }
         Ok((state.next, written()))
+    }
+
+    /// The last batch of a source.
+    pub fn last_of(&self, source: &str) -> Option<Bytes> {
+        self.state().origins.get(source).cloned()
     }
 
     /// Makes durable what was written.
@@ -212,19 +224,26 @@ impl Segments {
         Reader { segments: Arc::clone(self), reading: None, next }
     }
 
-    fn create(&self, first: u64, size: u64) -> io::Result<File> {
-        let path = self.folder.join(name(first));
+    /// Makes a segment that begins with these origins, and has room for a frame of this length. It has its name
+    /// when it is whole.
+    fn create(&self, first: u64, origins: &Origins, length: u64) -> io::Result<Active> {
+        let path = self.folder.join("new.log");
         let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        let mut bytes = head(first).to_vec();
+        bytes.extend(Encoded::of_origins(origins).at(first));
+        let offset = bytes.len() as u64;
+        let size = self.size.max(offset + length);
         // All room at once: a commit then finds it, and has no length to write down.
         match fallocate(&file, FallocateFlags::empty(), 0, size) {
             Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(size)?,
             other => other?,
         }
-        file.write_all_at(&head(first), 0)?;
+        file.write_all_at(&bytes, 0)?;
         file.sync_all()?;
+        std::fs::rename(path, self.folder.join(name(first)))?;
         File::open(&self.folder)?.sync_all()?;
-        Ok(file)
+        Ok(Active { file: Arc::new(file), offset, size })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

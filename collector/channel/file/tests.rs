@@ -78,7 +78,7 @@ fn event(number: u64) -> Event {
 fn put(channel: &Arc<Channel>, numbers: std::ops::Range<u64>) -> Result<(), Refused> {
     let mut events: Vec<_> = numbers.map(event).collect();
     let room = Arc::clone(channel).reserve(&events)?;
-    room.commit(&mut events).unwrap();
+    room.commit(&mut events, None).unwrap();
     Ok(())
 }
 
@@ -110,6 +110,38 @@ fn what_is_lent_takes_room_until_it_is_committed_and_goes_back_in_order() {
     two.commit().unwrap();
     put(&channel, 3..5).unwrap();
     assert_eq!(numbers(&*take(&channel, 9)), [2, 3, 4]);
+}
+
+/// Puts the events of a batch that its source knows again.
+fn put_of(channel: &Arc<Channel>, source: &str, batch: u64, numbers: std::ops::Range<u64>) {
+    let mut events: Vec<_> = numbers.map(event).collect();
+    let origin = Origin { source: source.to_owned(), batch: batch.to_le_bytes().to_vec().into() };
+    let room = Arc::clone(channel).reserve(&events).unwrap();
+    room.commit(&mut events, Some(&origin)).unwrap();
+}
+
+#[test]
+fn the_last_batch_of_each_source_is_known_over_starts_and_segments() {
+    let scene = Scene::new(100_000);
+    let mut channel = scene.open();
+    let last = |channel: &Arc<Channel>, source| {
+        let batch = channel.last_of(source)?;
+        Some(u64::from_le_bytes(*batch.first_chunk().unwrap()))
+    };
+    put_of(&channel, "quiet", 7, 0..1);
+    for batch in 0..200 {
+        put_of(&channel, "busy", batch, 1..40);
+        if batch % 50 == 49 {
+            drop(channel);
+            channel = scene.open();
+        }
+        take(&channel, 40).commit().unwrap();
+        assert_eq!(last(&channel, "busy"), Some(batch));
+        assert_eq!(last(&channel, "quiet"), Some(7));
+        assert_eq!(last(&channel, "nobody"), None);
+    }
+    // The segment that the quiet one wrote to is long gone.
+    assert!(!scene.segments()[0].ends_with(format!("{:020}.log", 0)));
 }
 
 #[test]
@@ -324,7 +356,7 @@ fn torn(scene: &Scene, random: &mut Random) {
     if end + 8 >= bytes.len() {
         return;
     }
-    let mut frame = Encoded::of(&[event(1 << 40), event(1 << 40)]);
+    let mut frame = Encoded::of(&[event(1 << 40), event(1 << 40)], None);
     let frame = frame.at(u64::MAX / 2);
     let some = &frame[..random.below(frame.len())];
     let some = &some[..some.len().min(bytes.len() - end - 8)];

@@ -87,7 +87,7 @@ fn tapped(many: usize) -> (Arc<memory::Channel>, Tap) {
     let channel = memory::Channel::new("c1", &memory::Settings::read(&keys));
     let mut events: Vec<_> = (1..=many).map(|number| Event::new(number.to_string())).collect();
     let room = Arc::clone(&channel).reserve(&events).ok().unwrap();
-    room.commit(&mut events).unwrap();
+    room.commit(&mut events, None).unwrap();
     let tap = Tap::new("k1", channel.clone(), DeadLetters::new("none".as_ref()), Stop::default());
     (channel, tap)
 }

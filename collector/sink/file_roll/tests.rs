@@ -43,7 +43,7 @@ impl Trial {
     fn lines(&self, lines: &[&'static str]) {
         let mut events: Vec<_> = lines.iter().map(|line| Event::new(*line)).collect();
         let room = Arc::clone(&self.channel).reserve(&events).ok().unwrap();
-        room.commit(&mut events).unwrap();
+        room.commit(&mut events, None).unwrap();
     }
 
     fn deliver(&mut self) {

@@ -93,7 +93,7 @@ impl Trial {
     fn put(&self, events: &[Event]) {
         let mut events = events.to_vec();
         let room = Arc::clone(&self.channel).reserve(&events).ok().unwrap();
-        room.commit(&mut events).unwrap();
+        room.commit(&mut events, None).unwrap();
     }
 
     fn lines(&self, lines: &[&str]) {

@@ -21,6 +21,8 @@ use crate::lock;
 
 const MAGIC: &[u8; 16] = b"online-recall\0p1";
 const HEADER: u64 = 8192;
+/// Where in the header the file's number stands.
+const ID: usize = HEADER as usize - 8;
 const SLOT: usize = 512;
 const CELL: u64 = 2 * SLOT as u64;
 /// Cells are added so many at a time.
@@ -55,6 +57,10 @@ pub struct Cell(u64);
 pub struct Positions {
     file: File,
     path: PathBuf,
+    /// Drawn when the file was made.
+    id: u64,
+    /// How many batches were noted.
+    batches: u64,
     /// By cell: the number of its last slot, and whether it holds a place.
     cells: Vec<(u64, bool)>,
 }
@@ -114,13 +120,15 @@ impl Positions {
             }
             Some(_) => {}
         }
-        let mut positions = Positions { file, path: path.to_owned(), cells: Vec::new() };
+        let id = id_of(&bytes);
+        let path = path.to_owned();
+        let mut positions = Positions { file, path, id, batches: 0, cells: Vec::new() };
         let mut places = Vec::new();
         for cell in bytes[HEADER as usize..].chunks_exact(CELL as usize) {
             let (first, second) = cell.split_at(SLOT);
-            let newest = [slot(first), slot(second)].into_iter().flatten().max_by_key(|(n, _)| *n);
-            let number = newest.as_ref().map_or(0, |(number, _)| *number);
-            let place = newest.and_then(|(_, place)| place);
+            let whole = [slot(first), slot(second)].into_iter().flatten();
+            let (number, batches, place) = whole.max_by_key(|(n, ..)| *n).unwrap_or_default();
+            positions.batches = positions.batches.max(batches);
             if let Some(place) = &place {
                 places.push((Cell(positions.cells.len() as u64), place.clone()));
             }
@@ -145,10 +153,11 @@ impl Positions {
         std::fs::create_dir_all(folder).map_err(io)?;
         let many = (places.len() as u64).next_multiple_of(GROWTH).max(GROWTH);
         let mut bytes = vec![0; (HEADER + many * CELL) as usize];
-        write_header(&mut bytes, subject);
+        let id = uuid::Uuid::new_v4().as_u64_pair().0;
+        write_header(&mut bytes, subject, id);
         for (at, place) in places.iter().enumerate() {
             let from = HEADER as usize + at * CELL as usize;
-            bytes[from..from + SLOT].copy_from_slice(&slot_of(1, Some(place)));
+            bytes[from..from + SLOT].copy_from_slice(&slot_of(1, 0, Some(place)));
         }
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".new");
@@ -167,7 +176,7 @@ impl Positions {
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
         let mut cells = vec![(1, true); places.len()];
         cells.resize(many as usize, (0, false));
-        let positions = Positions { file, path: path.to_owned(), cells };
+        let positions = Positions { file, path: path.to_owned(), id, batches: 0, cells };
         Ok((positions, (0..places.len() as u64).map(Cell).collect()))
     }
 
@@ -202,6 +211,21 @@ impl Positions {
         self.write(cell, Some(place), synced)
     }
 
+    /// Notes how far a file is read, now that channels have another batch.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn note_batch(&mut self, cell: Cell, place: &Place, synced: bool) -> Result<(), Error> {
+        self.batches += 1;
+        self.write(cell, Some(place), synced)
+    }
+
+    /// What the next batch is known by: this file, and the batch's number in it.
+    pub fn next_batch(&self) -> [u64; 2] {
+        [self.id, self.batches + 1]
+    }
+
     /// Forgets a file.
     ///
     /// # Errors
@@ -217,7 +241,7 @@ impl Positions {
         *used = place.is_some();
         // The first slot has the odd numbers, so this is the older one.
         let at = HEADER + cell.0 * CELL + if *number % 2 == 1 { 0 } else { SLOT as u64 };
-        let written = self.file.write_all_at(&slot_of(*number, place), at);
+        let written = self.file.write_all_at(&slot_of(*number, self.batches, place), at);
         let written = written.and_then(|()| if synced { self.file.sync_data() } else { Ok(()) });
         written.map_err(|source| Error::Io { path: self.path.clone(), source })
     }
@@ -232,12 +256,18 @@ fn lock(file: &File, path: &Path) -> Result<(), Error> {
     }
 }
 
-fn write_header(bytes: &mut [u8], subject: &str) {
+fn write_header(bytes: &mut [u8], subject: &str, id: u64) {
     let subject = subject.as_bytes();
     bytes[..16].copy_from_slice(MAGIC);
     bytes[16..20].copy_from_slice(&(subject.len() as u32).to_le_bytes());
     bytes[20..24].copy_from_slice(&crc32fast::hash(subject).to_le_bytes());
     bytes[24..24 + subject.len()].copy_from_slice(subject);
+    bytes[ID..ID + 8].copy_from_slice(&id.to_le_bytes());
+}
+
+/// The number of the file; 0 of one that was made without.
+fn id_of(bytes: &[u8]) -> u64 {
+    bytes.get(ID..).and_then(|rest| rest.first_chunk()).map_or(0, |id| u64::from_le_bytes(*id))
 }
 
 fn subject_of(bytes: &[u8]) -> Option<&str> {
@@ -248,11 +278,11 @@ fn subject_of(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(subject).ok().filter(|_| well)
 }
 
-/// In a slot: checksum, kind, lengths of the two prints, then numbers, then the prints.
-const NUMBERS: [usize; 5] = [8, 16, 24, 32, 40];
+/// In a slot: checksum, kind, lengths of the two prints, then numbers, then the prints, and how many batches.
+const NUMBERS: [usize; 6] = [8, 16, 24, 32, 40, 48 + 2 * print::LONGEST];
 const PRINTS: [usize; 2] = [48, 48 + print::LONGEST];
 
-fn slot_of(number: u64, place: Option<&Place>) -> [u8; SLOT] {
+fn slot_of(number: u64, batches: u64, place: Option<&Place>) -> [u8; SLOT] {
     let mut slot = [0; SLOT];
     let free = Place::default();
     let print = &place.unwrap_or(&free).print;
@@ -260,7 +290,7 @@ fn slot_of(number: u64, place: Option<&Place>) -> [u8; SLOT] {
     slot[5] = print.head.len() as u8;
     slot[6] = print.tail.len() as u8;
     let place = place.unwrap_or(&free);
-    let numbers = [number, place.device, place.inode, place.position(), place.name];
+    let numbers = [number, place.device, place.inode, place.position(), place.name, batches];
     for (at, number) in NUMBERS.into_iter().zip(numbers) {
         slot[at..at + 8].copy_from_slice(&number.to_le_bytes());
     }
@@ -272,22 +302,23 @@ fn slot_of(number: u64, place: Option<&Place>) -> [u8; SLOT] {
     slot
 }
 
-/// The number and the place of a slot; no place where it is free. None where it is not whole.
-fn slot(bytes: &[u8]) -> Option<(u64, Option<Place>)> {
+/// The number of a slot, how many batches there were, and its place; no place where it is free. None where it
+/// is not whole.
+fn slot(bytes: &[u8]) -> Option<(u64, u64, Option<Place>)> {
     let sum = u32::from_le_bytes(*bytes.first_chunk()?);
     if crc32fast::hash(&bytes[4..]) != sum {
         return None;
     }
-    let [number, device, inode, position, name] =
+    let [number, device, inode, position, name, batches] =
         NUMBERS.map(|at| u64::from_le_bytes(*bytes[at..].first_chunk().expect("a slot")));
     let print = |at: usize, long: u8| bytes.get(at..at + usize::from(long)).map(<[u8]>::to_owned);
     match bytes[4] {
         1 => {
             let (head, tail) = (print(PRINTS[0], bytes[5])?, print(PRINTS[1], bytes[6])?);
             let print = Print { position, head, tail };
-            Some((number, Some(Place { device, inode, name, print })))
+            Some((number, batches, Some(Place { device, inode, name, print })))
         }
-        2 => Some((number, None)),
+        2 => Some((number, batches, None)),
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! Files that are written, renamed, copied, cut and deleted, by hand and at random. What is read is noted
 //! batch by batch; a run ends by being dropped, as if it was killed.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write;
 
@@ -392,7 +393,13 @@ fn any_life_of_a_log(seed: u64) {
     let place = beginning();
     let mut written = 0_u64;
     let mut read: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut follower = Some(place.follower());
+    // What a channel that outlives the reader knows.
+    let last = RefCell::new(Vec::new());
+    let begin = || {
+        let settings = Settings { last_batches: last.borrow().clone(), ..place.settings.clone() };
+        Follower::open(settings).unwrap()
+    };
+    let mut follower = Some(begin());
     let write = |written: &mut u64, random: &mut Random, name: &str| {
         for _ in 0..random.below(40) {
             let fill = "x".repeat(random.below(60));
@@ -409,34 +416,45 @@ fn any_life_of_a_log(seed: u64) {
             }
         }
     };
+    // Says whether it was killed when a batch was put and not noted.
     let mut take = |follower: &mut Follower, random: &mut Random, all: bool| {
         follower.look().unwrap();
         for cell in follower.due() {
             while let Some(lines) = follower.read(cell, 1 + random.below(20)).unwrap() {
-                for body in &lines.bodies {
+                let batch = vec![follower.batch(&lines)];
+                let is_there = last.replace(batch.clone()) == batch;
+                for body in lines.bodies.iter().filter(|_| !is_there) {
                     let number = body.split(|byte| *byte == b' ').next().unwrap();
                     let number: u64 = std::str::from_utf8(number).unwrap().parse().unwrap();
                     *read.entry(number).or_default() += 1;
                 }
+                if !all && random.percent(10) {
+                    return true;
+                }
                 follower.note(lines, false).unwrap();
                 if !all && random.percent(20) {
-                    return;
+                    return false;
                 }
             }
         }
+        false
     };
     for _ in 0..30 + random.below(60) {
         match random.below(100) {
             0..40 => write(&mut written, &mut random, "log"),
             40..65 => match &mut follower {
-                Some(follower) => take(follower, &mut random, false),
-                None => follower = Some(place.follower()),
+                Some(one) => {
+                    if take(one, &mut random, false) {
+                        follower = None;
+                    }
+                }
+                None => follower = Some(begin()),
             },
             65..73 => follower = None,
             // What goes away was read before: else it is lost, whatever is done.
             choice => {
                 if choice < 90 && place.path("log.2").exists() {
-                    let mut one = follower.take().unwrap_or_else(|| place.follower());
+                    let mut one = follower.take().unwrap_or_else(begin);
                     take(&mut one, &mut random, true);
                     take(&mut one, &mut random, true);
                     if random.percent(50) {
@@ -468,14 +486,15 @@ fn any_life_of_a_log(seed: u64) {
                         shift(&mut random);
                         place.copy("log", "log.1");
                         if random.percent(30)
-                            && let Some(follower) = &mut follower
+                            && let Some(one) = &mut follower
+                            && take(one, &mut random, false)
                         {
-                            take(follower, &mut random, false);
+                            follower = None;
                         }
                         place.cut("log");
                     }
                     _ => {
-                        let mut one = follower.take().unwrap_or_else(|| place.follower());
+                        let mut one = follower.take().unwrap_or_else(begin);
                         take(&mut one, &mut random, true);
                         take(&mut one, &mut random, true);
                         if random.percent(50) {
@@ -491,10 +510,61 @@ fn any_life_of_a_log(seed: u64) {
             }
         }
     }
-    let mut follower = follower.unwrap_or_else(|| place.follower());
+    let mut follower = follower.unwrap_or_else(begin);
     take(&mut follower, &mut random, true);
     take(&mut follower, &mut random, true);
     let missed: Vec<_> = (0..written).filter(|number| !read.contains_key(number)).collect();
     let doubled: Vec<_> = read.iter().filter(|(_, times)| **times > 1).collect();
     assert!(missed.is_empty() && doubled.is_empty(), "{missed:?} {doubled:?} of {written}");
+}
+
+/// What a source that was killed between the channels' commit and its own note finds when it is back.
+#[test]
+fn a_batch_that_was_put_and_not_noted_is_read_again_as_it_was() {
+    let mut place = beginning();
+    place.append("log", "a\nb\nc\n");
+    let mut follower = place.follower();
+    let cell = follower.due()[0];
+    let first = follower.read(cell, 1).unwrap().unwrap();
+    let put = follower.batch(&first);
+    follower.note(first, true).unwrap();
+    let second = follower.read(cell, 5).unwrap().unwrap();
+    assert_eq!(second.bodies, ["b", "c"]);
+    let (put, unnoted) = ([put], [follower.batch(&second)]);
+    assert_ne!(put, unnoted);
+    drop(follower);
+    place.append("log", "d\n");
+    let mut read = |last: &[Bytes], most: usize| {
+        place.settings.last_batches = last.to_vec();
+        let mut follower = place.follower();
+        let lines = follower.read(cell, most).unwrap().unwrap();
+        let (batch, bodies) = (follower.batch(&lines), lines.bodies.clone());
+        follower.note(lines, false).unwrap();
+        let next = follower.read(cell, 5).unwrap().map(|lines| follower.batch(&lines));
+        (bodies, batch, next)
+    };
+    // Though more has come, and less is asked for.
+    let (bodies, batch, next) = read(&unnoted, 1);
+    assert_eq!(bodies, ["b", "c"]);
+    assert_eq!(batch, unnoted[0]);
+    assert_ne!(next.unwrap(), unnoted[0]);
+    // It is noted now: neither it nor one that was noted before says anything any more.
+    assert_eq!(read(&[unnoted, put].concat(), 5).0, ["d"]);
+}
+
+#[test]
+fn a_batch_of_which_the_file_has_something_else_now_is_not_taken_for_it() {
+    let mut place = beginning();
+    place.append("log", "a\nb\n");
+    let mut follower = place.follower();
+    let cell = follower.due()[0];
+    let lines = follower.read(cell, 2).unwrap().unwrap();
+    place.settings.last_batches = vec![follower.batch(&lines)];
+    drop(follower);
+    place.cut("log");
+    place.append("log", "a\nc\n");
+    let mut follower = place.follower();
+    let lines = follower.read(cell, 1).unwrap().unwrap();
+    assert_eq!(lines.bodies, ["a"]);
+    assert_ne!(follower.batch(&lines), place.settings.last_batches[0]);
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
+use super::batch::Batch;
 use super::folder::{Entry, Id};
 use super::positions::{Cell, Place};
 use crate::event::Text;
@@ -63,6 +64,8 @@ pub struct Lines {
     pub offsets: Vec<u64>,
     /// Where reading stands behind them.
     pub place: Place,
+    /// The CRC-32 of their bytes, with their ends.
+    pub crc: u32,
 }
 
 impl Tracked {
@@ -216,8 +219,30 @@ impl Tracked {
                 }
             }
         };
+        Ok(Some(self.lines(Bytes::copy_from_slice(&block[before..end]), ended)))
+    }
+
+    /// The lines of a batch that was read before. None where it does not stand there.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn read_again(&mut self, batch: &Batch, block: &mut Vec<u8>) -> io::Result<Option<Lines>> {
+        if batch.from != self.place.position() || batch.to > self.size {
+            return Ok(None);
+        }
+        let Some(file) = self.file()? else { return Ok(None) };
+        let long = usize::try_from(batch.to - batch.from).unwrap_or(usize::MAX);
+        block.clear();
+        fill(file, block, batch.from, long)?;
+        let is_it = block.len() == long && crc32fast::hash(block) == batch.crc;
+        let ended = block.last() == Some(&b'\n');
+        Ok((is_it && long > 0).then(|| self.lines(Bytes::copy_from_slice(block), ended)))
+    }
+
+    /// The lines that these bytes are, which follow what was read; the last one has an end, or not.
+    fn lines(&mut self, all: Bytes, ended: bool) -> Lines {
         let position = self.place.position();
-        let all = Bytes::copy_from_slice(&block[before..end]);
         let mut ends: Vec<usize> = memchr::memchr_iter(b'\n', &all).collect();
         if !ended {
             ends.push(all.len());
@@ -234,7 +259,7 @@ impl Tracked {
         self.line = (all.len() / bodies.len()).max(1);
         let place = Place { print: self.place.print.and(&all), ..self.place.clone() };
         let (cell, path, group) = (self.cell, self.text.clone(), self.group);
-        Ok(Some(Lines { cell, path, group, bodies, offsets, place }))
+        Lines { cell, path, group, bodies, offsets, place, crc: crc32fast::hash(&all) }
     }
 }
 
