@@ -5,8 +5,9 @@
 //! and which is taken over from it; it is written after each batch that the channels have taken. It survives
 //! a kill of the process as it is. It is synced to the disk only where a channel outlives the machine, too:
 //! where the channels are in memory, a position that survives what they held would only make the loss sure.
-//! A file is renamed or deleted when the channels have its last batch. A crash between the channels' commit
-//! and the note, some microseconds, doubles one batch; nothing else is doubled or lost.
+//! A file is renamed or deleted when the channels have its last batch. A batch that they took and that was not
+//! noted is read again as it was, for a file does not change: channels that outlive the process know it, and
+//! do not take it twice. With another `batchSize` it is another batch, and is doubled.
 //!
 //! **What is bad** never stops the source, as it does in Flume. A file that cannot be read or decoded, or was
 //! changed while it was read, is set aside as `NAME.FAILED` (with a number, if that is taken), logged and
@@ -24,11 +25,13 @@ mod reading;
 mod retire;
 mod tracker;
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
 use folder::{Order, Rules, Waiting};
 use reading::Deserializer;
 use retire::Done;
@@ -197,12 +200,13 @@ impl Spooldir {
         let metadata = file.metadata();
         let metadata = metadata.map_err(|source| Error::Open { path: path.to_owned(), source })?;
         let stamp = Stamp::of(&metadata);
+        let batch = |place: Place, many: usize| batch(path, &metadata, place, many);
         let begins = match self.place(path, &stamp, left) {
             Begins::At(place) => place,
             Begins::Nowhere => return aside(&Changed, Place::default()),
         };
         let headers = self.headers(path);
-        let empty = Event { headers: headers.clone(), body: bytes::Bytes::new() };
+        let empty = Event { headers: headers.clone(), body: Bytes::new() };
         let opened = self.deserializer.open(file, stamp.size, begins, headers);
         let mut reading = match opened {
             Ok(reading) => reading,
@@ -221,18 +225,20 @@ impl Spooldir {
         };
         if stamp.size == 0 && begins == Place::default() {
             // As in Flume: an empty file is an event, too.
-            if let Err(Stopped) = inlet.persist(vec![empty], stop) {
+            if let Err(Stopped) = inlet.persist_once(vec![empty], batch(begins, 1), stop) {
                 return Ok(End::Stopped);
             }
             noted = Place { offset: 0, skip: 1 };
             note(noted)?;
         }
         while !reading.has_ended() && stamp.size > 0 {
+            let place = reading.place();
             let events = match reading.read(self.batch) {
                 Ok(events) => events,
                 Err(bad) => return aside(&chain(&bad), reading.place()),
             };
-            if let Err(Stopped) = inlet.persist(events, stop) {
+            let batch = batch(place, events.len());
+            if let Err(Stopped) = inlet.persist_once(events, batch, stop) {
                 return Ok(End::Stopped);
             }
             // Of a file that is read with its first batch nothing is noted: it is renamed next.
@@ -301,6 +307,14 @@ impl Spooldir {
         }
         Ok(End::Done)
     }
+}
+
+/// By what channels know a batch of a file again: the file as it lies there, and which of its events they are.
+/// One that is taken out of the folder and laid into it again, to be read again, was changed by that.
+fn batch(path: &Path, of: &Metadata, place: Place, many: usize) -> Bytes {
+    let (inode, size) = (of.ino(), of.len());
+    let written = (of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec());
+    format!("{path:?} {inode} {size} {written:?} {} {} {many}", place.offset, place.skip).into()
 }
 
 /// Where reading begins.

@@ -1,10 +1,11 @@
 //! For tests of sources: a source at work on a channel in memory.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Inlet, Source};
-use crate::channel::{Channel, memory};
+use crate::channel::{Channel, file, memory};
 use crate::event::Event;
 use crate::findings::{Finding, Findings};
 use crate::keys::Keys;
@@ -33,6 +34,26 @@ pub fn bodies(events: &[Event]) -> Vec<String> {
     events.iter().map(|event| String::from_utf8_lossy(&event.body).into_owned()).collect()
 }
 
+/// A channel of this capacity in files of this folder, which says at once that it is full.
+pub fn file_channel(folder: &Path, capacity: usize) -> Arc<dyn Channel> {
+    let [checkpoint, data] = ["checkpoint", "data"].map(|part| folder.join(part));
+    let given = [
+        ("checkpointDir", checkpoint.to_str().unwrap()),
+        ("dataDirs", data.to_str().unwrap()),
+        ("capacity", &capacity.to_string()),
+        ("transactionCapacity", &capacity.to_string()),
+        ("keep-alive", "0"),
+        ("minimumRequiredSpace", "0"),
+    ];
+    file::Channel::open("c1", &read(&given, file::Settings::read).0).unwrap()
+}
+
+/// The inlet of a source that must put all into all of these channels.
+pub fn inlet(channels: &[Arc<dyn Channel>]) -> Inlet {
+    let to = Channels { required: (0..channels.len()).collect(), optional: Vec::new() };
+    Inlet::new("r1", Vec::new(), Selector::Replicating { to }, channels.to_vec())
+}
+
 /// A channel, and the inlet of a source into it.
 pub struct Trial {
     /// The channel.
@@ -51,10 +72,7 @@ impl Trial {
             [("capacity", &*capacity), ("transactionCapacity", &*capacity), ("keep-alive", "0")];
         let (settings, _) = read(&given, memory::Settings::read);
         let channel = memory::Channel::new("c1", &settings);
-        let selector =
-            Selector::Replicating { to: Channels { required: vec![0], optional: Vec::new() } };
-        let channels: Vec<Arc<dyn Channel>> = vec![Arc::clone(&channel) as _];
-        let inlet = Inlet::new("r1", Vec::new(), selector, channels);
+        let inlet = inlet(&[Arc::clone(&channel) as _]);
         Trial { channel, inlet, stop: Stop::default() }
     }
 

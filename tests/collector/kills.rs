@@ -19,7 +19,7 @@ fn kills() -> usize {
 }
 
 #[test]
-fn killed_at_any_moment_an_agent_loses_nothing_and_doubles_a_batch_at_most() {
+fn killed_at_any_moment_an_agent_loses_nothing_and_doubles_nothing() {
     let topics = Topics::make(&servers::kafka().address(), 1, 1);
     let place = Place::empty();
     let mut log = Log::new(&place);
@@ -60,9 +60,9 @@ fn killed_at_any_moment_an_agent_loses_nothing_and_doubles_a_batch_at_most() {
         "{lines} lines, {rotations} rotations; doubled: {in_kafka} in Kafka, {in_files} in files"
     );
     assert!(rotations > 3, "the log was hardly rotated");
-    // Into Kafka only from the source to the channel, which takes no more than a sync.
-    assert!(in_kafka <= BATCH * (1 + kills() / 10), "{in_kafka}");
-    assert!(in_files <= 2 * BATCH * kills(), "{in_files}");
+    assert_eq!(in_kafka, 0);
+    // A sink of files may write a batch again that it could not commit.
+    assert!(in_files <= BATCH * kills(), "{in_files}");
 }
 
 /// A sends what it has read again where it has not heard that B has it.

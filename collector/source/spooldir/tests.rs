@@ -1,8 +1,9 @@
 use std::io::Write;
+use std::sync::Arc;
 
 use super::*;
 use crate::source::Source as _;
-use crate::source::trial::{Trial, bodies, read};
+use crate::source::trial::{Trial, bodies, file_channel, inlet, read};
 
 struct Spool(tempfile::TempDir);
 
@@ -162,6 +163,55 @@ fn what_was_committed_is_not_read_again_wherever_the_source_is_killed() {
     }
     read.truncate(100);
     assert_eq!(read, lines);
+}
+
+/// What was put is forgotten by the tracker, as if the source was killed before it noted it.
+#[test]
+fn a_batch_that_was_put_and_not_noted_is_not_put_again() {
+    let (spool, folder) = (Spool::new(), tempfile::tempdir().unwrap());
+    spool.write("a", "1\n2\n3\n4\n5\n");
+    let channel = file_channel(folder.path(), 2);
+    let take = || {
+        let taken = Arc::clone(&channel).take(2, Duration::from_secs(60)).unwrap();
+        let bodies = bodies(taken.events());
+        taken.commit().unwrap();
+        bodies
+    };
+    let run = |during: &dyn Fn()| {
+        let (inlet, stop) = (inlet(&[Arc::clone(&channel)]), Stop::default());
+        let mut source = spool.source(&[("batchSize", "2")]);
+        std::thread::scope(|threads| {
+            threads.spawn(|| source.run(&inlet, &stop).unwrap());
+            during();
+            stop.stop();
+        });
+    };
+    let tracker = spool.path(".flumespool/.flumespool-main.meta");
+    run(&|| {
+        // It is full with the first batch, which was noted.
+        while channel.len() < 2 || !tracker.exists() {
+            std::thread::yield_now();
+        }
+    });
+    let before = std::fs::read(&tracker).unwrap();
+    run(&|| {
+        assert_eq!(take(), ["1", "2"]);
+        while channel.len() < 2 || std::fs::read(&tracker).unwrap() == before {
+            std::thread::yield_now();
+        }
+    });
+    std::fs::write(&tracker, &before).unwrap();
+    run(&|| {
+        assert_eq!(take(), ["3", "4"]);
+        assert_eq!(take(), ["5"]);
+        while spool.path("a").exists() {
+            std::thread::yield_now();
+        }
+    });
+    assert!(channel.is_empty());
+    // Laid there again, it is to be read again, and its last batch too.
+    std::fs::rename(spool.path("a.COMPLETED"), spool.path("a")).unwrap();
+    run(&|| assert_eq!([take(), take(), take()].concat(), ["1", "2", "3", "4", "5"]));
 }
 
 #[test]
