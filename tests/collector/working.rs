@@ -1,5 +1,6 @@
 //! An agent at work: it is watched, takes up a changed file, and ends in order.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use testing::kafka::wait_for;
@@ -54,6 +55,39 @@ fn its_numbers_are_there_for_prometheus_and_as_flume_has_them() {
     }
     assert!(agent.stop().success());
     assert!(agent_log(&place).contains("read=5000 put=5000 delivered=5000 waiting=0 missing=0"));
+}
+
+/// What the names in the document begin with.
+fn documented() -> BTreeSet<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/collector.md");
+    let text = fs::read_to_string(path).unwrap();
+    let numbers = text.split("\n## ").find(|part| part.starts_with("Numbers")).unwrap();
+    let rows = numbers.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.map(|row| row.split('{').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_number_is_documented_and_every_documented_number_is_there() {
+    let place = Place::empty();
+    // There is something of everything: nothing has the header that the path needs.
+    let dies = "type = hdfs\na1.sinks.k1.hdfs.path = file:///nowhere/%{nothing}";
+    let filters = "\na1.sources.r1.interceptors = i1\n\
+                   a1.sources.r1.interceptors.i1.type = regex_filter\n";
+    place.write("agent.properties", COUNTS.replace("type = null", dies) + filters);
+    let ours = free();
+    let agent = Agent::start(&place, &format!("--listen {ours}"));
+    let text = wait_for("a dead letter", || {
+        let text = get(ours, "/metrics");
+        text.contains("dead_letters_total{").then_some(text)
+    });
+    let types =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE online_recall_collector_"));
+    let names = types.map(|line| {
+        let (name, kind) = line.split_once(' ').unwrap();
+        if kind == "counter" { format!("{name}_total") } else { name.to_owned() }
+    });
+    assert_eq!(names.collect::<BTreeSet<_>>(), documented());
+    agent.ends();
 }
 
 #[test]

@@ -148,13 +148,13 @@ impl Once {
             begun.map_err(|error| self.failed("begin a transaction", error))?;
             match self.send(settings, tap, &mut batches)? {
                 Tried::Well => break,
-                Tried::MoreDead => self.abort()?,
-                Tried::Suspects => {
-                    self.abort()?;
-                    self.writer = writer(settings, tap, &self.id, true)?;
-                    self.is_careful = true;
-                }
+                Tried::MoreDead => {}
+                Tried::Suspects => self.is_careful = true,
             }
+            self.abort()?;
+            // The numbers of what a broker has refused are used up: the library leaves them out after an abort,
+            // and what follows would be refused for the gap. A new client begins to number anew.
+            self.writer = writer(settings, tap, &self.id, self.is_careful)?;
         }
         // Once the position stands in Kafka, nobody looks at these events again.
         for (taken, dead) in &batches.all {
