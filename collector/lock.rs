@@ -23,7 +23,7 @@ pub fn take(file: &File) -> io::Result<bool> {
         match flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(true),
             Err(Errno::WOULDBLOCK) if begun.elapsed() >= MOMENT => return Ok(false),
-            Err(Errno::WOULDBLOCK) => thread::sleep(MOMENT / 100),
+            Err(Errno::WOULDBLOCK) => thread::park_timeout(MOMENT / 100),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -45,7 +45,7 @@ mod tests {
         let copy = first.try_clone().unwrap();
         drop(first);
         let gone = thread::spawn(move || {
-            thread::sleep(MOMENT / 10);
+            thread::park_timeout(MOMENT / 10);
             drop(copy);
         });
         assert!(take(&open()).unwrap());
