@@ -3,20 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{Bad, Posted};
 use crate::charset::{Charset, Faults, Order};
 use crate::event::{Event, Text};
 
-#[derive(Debug, Deserialize)]
-struct Raw {
-    #[serde(default)]
-    headers: Option<BTreeMap<String, Value>>,
-    #[serde(default)]
-    body: Option<Value>,
-}
+/// An object; of a name that stands twice the last value counts.
+type Object<'j> = BTreeMap<String, &'j RawValue>;
 
 /// The charset of a body: what it is decoded by, and what the events' bodies are encoded by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,30 +24,37 @@ enum Letters {
 pub fn events(posted: &Posted) -> Result<Vec<Event>, Bad> {
     let letters = letters(posted.content_type.as_deref().unwrap_or_default())?;
     let text = letters.decode(&posted.body)?;
-    let raw: Vec<Raw> = serde_json::from_str(&text)?;
-    raw.into_iter().map(|raw| event(raw, letters)).collect()
+    let raw: Vec<Object<'_>> = serde_json::from_str(&text)?;
+    raw.iter().map(|raw| event(raw, letters)).collect()
 }
 
-fn event(raw: Raw, letters: Letters) -> Result<Event, Bad> {
-    let header = |(name, value): (String, Value)| {
-        Ok::<(Text, Text), Bad>((name.into(), plain(value)?.into()))
-    };
-    let headers = raw.headers.unwrap_or_default().into_iter().filter(|(_, value)| !value.is_null());
-    let headers = headers.map(header).collect::<Result<_, _>>()?;
-    let body = raw.body.filter(|body| !body.is_null()).map(plain).transpose()?.unwrap_or_default();
+fn event(raw: &Object<'_>, letters: Letters) -> Result<Event, Bad> {
+    let headers = raw.get("headers").map_or(Ok(Vec::new()), |headers| all(headers))?;
+    let texts = headers.into_iter().filter_map(|(name, value)| {
+        plain(value).transpose().map(|value| Ok((Text::from(name), Text::from(value?))))
+    });
+    let headers = texts.collect::<Result<_, Bad>>()?;
+    let body = raw.get("body").map_or(Ok(None), |body| plain(body))?.unwrap_or_default();
     Ok(Event { headers, body: letters.encode(body).into() })
 }
 
-/// A value that stands for a text; as in Flume, a number or a yes or no does, too.
-fn plain(value: Value) -> Result<String, Bad> {
+/// The headers: an object, or, as in Flume, an array of pairs. Without any, PHP writes an empty one.
+fn all(headers: &RawValue) -> serde_json::Result<Vec<(String, &RawValue)>> {
+    match headers.get().as_bytes() {
+        b"null" => Ok(Vec::new()),
+        [b'[', ..] => serde_json::from_str(headers.get()),
+        _ => Ok(serde_json::from_str::<Object<'_>>(headers.get())?.into_iter().collect()),
+    }
+}
+
+/// A value that stands for a text; as in Flume, a number, as it is written, or a yes or no does, too.
+fn plain(value: &RawValue) -> Result<Option<String>, Bad> {
     use serde::de::Error;
-    match value {
-        Value::String(text) => Ok(text),
-        Value::Number(number) => Ok(number.to_string()),
-        Value::Bool(flag) => Ok(flag.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => {
-            Err(serde_json::Error::custom("a header or body is no text").into())
-        }
+    match value.get().as_bytes() {
+        b"null" => Ok(None),
+        [b'"', ..] => Ok(Some(serde_json::from_str(value.get())?)),
+        [b'[' | b'{', ..] => Err(serde_json::Error::custom("a header or body is no text").into()),
+        _ => Ok(Some(value.get().to_owned())),
     }
 }
 

@@ -1,0 +1,288 @@
+//! The flows: from a source through a channel each to its sinks.
+
+use crate::readers::Form;
+
+/// A source with its sinks. The file's names are NAME for the source, and NAME-1, NAME-2 … for the sinks and
+/// their channels. In keys `@` is NAME, and `#` that of the sink.
+pub struct Flow {
+    pub name: &'static str,
+    pub source: &'static str,
+    pub sinks: &'static [Sink],
+}
+
+/// A sink, and the channel before it.
+pub struct Sink {
+    pub form: Form,
+    /// How many events Flume delivers to it.
+    pub events: u64,
+    pub keys: &'static str,
+}
+
+const fn roll(events: u64, form: Form) -> Sink {
+    let keys = match form {
+        Form::HeaderAndText => "sink.serializer = HEADER_AND_TEXT",
+        Form::Avro => "sink.serializer = avro_event",
+        _ => "sink.serializer = text",
+    };
+    Sink { form, events, keys }
+}
+
+const fn hdfs(events: u64, form: Form, keys: &'static str) -> Sink {
+    Sink { form, events, keys }
+}
+
+pub const FLOWS: &[Flow] = &[
+    Flow {
+        name: "lines",
+        source: r"
+            type = spooldir
+            spoolDir = ${env:PLACE}/in/@
+            consumeOrder = oldest
+            includePattern = ^.*\\.log$
+            ignorePattern = ^no-.*$
+            basenameHeader = true
+            fileHeader = true
+            fileHeaderKey = path
+            batchSize = 3
+            deserializer.maxLineLength = 20",
+        sinks: &[roll(31, Form::Text), roll(31, Form::HeaderAndText), roll(31, Form::Avro)],
+    },
+    Flow {
+        name: "youngest",
+        source: r"
+            type = spooldir
+            spoolDir = ${env:PLACE}/in/@
+            consumeOrder = youngest
+            fileSuffix = .done
+            trackerDir = ${env:PLACE}/tracker-@
+            basenameHeader = true
+            basenameHeaderKey = name
+            inputCharset = ISO-8859-1
+            deserializer.outputCharset = ISO-8859-1",
+        sinks: &[roll(3, Form::Avro)],
+    },
+    Flow {
+        name: "latin",
+        source: r"
+            type = spooldir
+            spoolDir = ${env:PLACE}/in/@
+            deletePolicy = immediate
+            inputCharset = ISO-8859-1
+            deserializer.maxLineLength = 5",
+        sinks: &[roll(6, Form::Avro)],
+    },
+    Flow {
+        name: "replace",
+        source: r"
+            type = spooldir
+            spoolDir = ${env:PLACE}/in/@
+            decodeErrorPolicy = REPLACE",
+        sinks: &[roll(13, Form::Avro)],
+    },
+    Flow {
+        name: "ignore",
+        source: r"
+            type = spooldir
+            spoolDir = ${env:PLACE}/in/@
+            decodeErrorPolicy = IGNORE",
+        sinks: &[roll(13, Form::Avro)],
+    },
+    Flow {
+        name: "chain",
+        source: r"
+            type = http
+            bind = 127.0.0.1
+            port = ${env:PORT_1}
+            interceptors = site stage what debug kinds digits name list pattern
+            interceptors.site.type = static
+            interceptors.site.key = site
+            interceptors.site.value = paris
+            interceptors.stage.type = static
+            interceptors.stage.key = stage
+            interceptors.stage.value = test
+            interceptors.stage.preserveExisting = false
+            interceptors.what.type = regex_extractor
+            interceptors.what.regex = ^(\\S+ \\S+) kind=(\\w+) user=(\\S*)
+            interceptors.what.serializers = s1 s2 s3
+            interceptors.what.serializers.s1.type = org.apache.flume.interceptor.RegexExtractorInterceptorMillisSerializer
+            interceptors.what.serializers.s1.pattern = yyyy-MM-dd HH:mm:ss,SSS
+            interceptors.what.serializers.s1.name = timestamp
+            interceptors.what.serializers.s2.name = kind
+            interceptors.what.serializers.s3.type = DEFAULT
+            interceptors.what.serializers.s3.name = user
+            interceptors.debug.type = regex_filter
+            interceptors.debug.regex = DEBUG$
+            interceptors.debug.excludeEvents = true
+            interceptors.kinds.type = regex_filter
+            interceptors.kinds.regex = kind=
+            interceptors.digits.type = search_replace
+            interceptors.digits.searchPattern = (\\d{2})-(\\d{2}) (?<hour>\\d{2})
+            interceptors.digits.replaceString = $2.$1 ${hour}h\\$
+            interceptors.name.type = remove_header
+            interceptors.name.withName = secret
+            interceptors.list.type = remove_header
+            interceptors.list.fromList = tmp1 , tmp2,tmp3
+            interceptors.pattern.type = org.apache.flume.interceptor.RemoveHeaderInterceptor$Builder
+            interceptors.pattern.matching = x-.*
+            selector.type = multiplexing
+            selector.header = kind
+            selector.mapping.web = @-1 @-2
+            selector.mapping.app = @-3
+            selector.default = @-4
+            selector.optional.web = @-5 @-6
+            selector.optional.app = @-6
+            selector.optional.other = @-6",
+        sinks: &[
+            hdfs(
+                9,
+                Form::Text,
+                "hdfs.path = ${env:PLACE}/out/#/%{kind}/%y-%m-%d/%H%M
+                 hdfs.fileType = DataStream
+                 hdfs.timeZone = Asia/Shanghai
+                 hdfs.round = true
+                 hdfs.roundValue = 10
+                 hdfs.roundUnit = minute
+                 hdfs.rollCount = 2
+                 hdfs.rollSize = 0",
+            ),
+            hdfs(
+                9,
+                Form::Gzip,
+                "hdfs.path = ${env:PLACE}/out/#/%Y/%B-%e %a
+                 hdfs.filePrefix = at-%k-%{user}
+                 hdfs.fileType = CompressedStream
+                 hdfs.codeC = gzip
+                 hdfs.timeZone = America/New_York
+                 hdfs.round = true
+                 hdfs.roundValue = 6
+                 hdfs.roundUnit = hour
+                 hdfs.rollCount = 0
+                 hdfs.rollSize = 90",
+            ),
+            hdfs(
+                2,
+                Form::Bzip2,
+                "hdfs.path = file://${env:PLACE}/out/#/%{site}/%j/%D
+                 hdfs.fileType = CompressedStream
+                 hdfs.codeC = bzip2
+                 hdfs.inUsePrefix = _
+                 hdfs.inUseSuffix = .open
+                 hdfs.fileSuffix = .packed",
+            ),
+            hdfs(
+                2,
+                Form::Sequence,
+                "hdfs.path = ${env:PLACE}/out/#/%{stage}/%{nothing}/%z%%
+                 hdfs.timeZone = Asia/Shanghai
+                 hdfs.writeFormat = Writable",
+            ),
+            hdfs(
+                9,
+                Form::Sequence,
+                "hdfs.path = ${env:PLACE}/out/#/%{user}
+                 hdfs.writeFormat = Text
+                 hdfs.fileType = SequenceFile",
+            ),
+            hdfs(
+                13,
+                Form::Avro,
+                "hdfs.path = ${env:PLACE}/out/#/%t
+                 hdfs.fileType = DataStream
+                 hdfs.fileSuffix = .avro
+                 serializer = AVRO_EVENT",
+            ),
+        ],
+    },
+    Flow {
+        name: "tail",
+        source: r"
+            type = TAILDIR
+            filegroups = app others
+            filegroups.app = ${env:PLACE}/in/@/app\\.log
+            filegroups.others = ${env:PLACE}/in/@/others/.*\\.(txt|log)
+            headers.app.kind = app
+            headers.app.level = 1
+            headers.others.kind = other
+            fileHeader = true
+            byteOffsetHeader = true
+            positionFile = ${env:PLACE}/positions.json
+            backoffSleepIncrement = 50
+            maxBackoffSleep = 50",
+        sinks: &[roll(12, Form::Avro)],
+    },
+    Flow {
+        name: "talk",
+        source: r"
+            type = netcat
+            bind = 127.0.0.1
+            port = ${env:PORT_2}
+            max-line-length = 8",
+        sinks: &[roll(10, Form::Avro)],
+    },
+    Flow {
+        name: "posts",
+        source: r"
+            type = http
+            bind = 127.0.0.1
+            port = ${env:PORT_3}",
+        sinks: &[roll(10, Form::Avro)],
+    },
+    Flow {
+        name: "full",
+        source: r"
+            type = http
+            bind = 127.0.0.1
+            port = ${env:PORT_4}",
+        sinks: &[Sink { form: Form::Text, events: 2, keys: "sink.batchSize = 2" }],
+    },
+];
+
+/// The agent's file.
+pub fn file() -> String {
+    let names = FLOWS.iter().flat_map(Flow::parts).collect::<Vec<_>>().join(" ");
+    let sources = FLOWS.iter().map(|flow| flow.name).collect::<Vec<_>>().join(" ");
+    let mut text = format!("a1.sources = {sources}\na1.channels = {names}\na1.sinks = {names}\n");
+    for flow in FLOWS {
+        let source = format!("a1.sources.{}", flow.name);
+        text += &format!("{source}.channels = {}\n", flow.parts().collect::<Vec<_>>().join(" "));
+        text += &below(&source, &flow.source.replace('@', flow.name));
+        for (part, sink) in flow.parts().zip(flow.sinks) {
+            let (channel, of) = (format!("a1.channels.{part}"), format!("a1.sinks.{part}"));
+            let most = if flow.name == "full" { 2 } else { 100 };
+            text += &format!(
+                "{channel}.type = memory\n{channel}.capacity = 1000\n\
+                 {channel}.transactionCapacity = {most}\n{of}.channel = {part}\n"
+            );
+            let usual = if sink.keys.contains("hdfs.path") {
+                "type = hdfs
+                 hdfs.rollInterval = 0
+                 openFiles = ${env:PLACE}/open-files-#
+                 deadLetters = ${env:PLACE}/dead-#"
+            } else {
+                "type = file_roll
+                 sink.directory = ${env:PLACE}/out/#
+                 sink.rollInterval = 0"
+            };
+            text += &below(&of, &format!("{usual}\n{}", sink.keys).replace('#', &part));
+        }
+    }
+    text
+}
+
+/// The names of the sources that Flume counts the events of: not those of `netcat`.
+pub fn counted() -> String {
+    let counted = FLOWS.iter().filter(|flow| !flow.source.contains("netcat"));
+    counted.map(|flow| flow.name).collect::<Vec<_>>().join(" ")
+}
+
+impl Flow {
+    /// The names of its sinks and channels.
+    pub fn parts(&self) -> impl Iterator<Item = String> {
+        (1..=self.sinks.len()).map(|nth| format!("{}-{nth}", self.name))
+    }
+}
+
+fn below(component: &str, keys: &str) -> String {
+    let keys = keys.lines().map(str::trim).filter(|key| !key.is_empty());
+    keys.map(|key| format!("{component}.{key}\n")).collect()
+}
