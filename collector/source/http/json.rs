@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Bad, Posted};
@@ -29,7 +31,8 @@ pub fn events(posted: &Posted) -> Result<Vec<Event>, Bad> {
 }
 
 fn event(raw: &Object<'_>, letters: Letters) -> Result<Event, Bad> {
-    let headers = raw.get("headers").map_or(Ok(Vec::new()), |headers| all(headers))?;
+    let headers = raw.get("headers").map(|headers| serde_json::from_str(headers.get()));
+    let Pairs(headers) = headers.transpose()?.flatten().unwrap_or_default();
     let texts = headers.into_iter().filter_map(|(name, value)| {
         plain(value).transpose().map(|value| Ok((Text::from(name), Text::from(value?))))
     });
@@ -38,18 +41,50 @@ fn event(raw: &Object<'_>, letters: Letters) -> Result<Event, Bad> {
     Ok(Event { headers, body: letters.encode(body).into() })
 }
 
-/// The headers: an object, or, as in Flume, an array of pairs. Without any, PHP writes an empty one.
-fn all(headers: &RawValue) -> serde_json::Result<Vec<(String, &RawValue)>> {
-    match headers.get().as_bytes() {
-        b"null" => Ok(Vec::new()),
-        [b'[', ..] => serde_json::from_str(headers.get()),
-        _ => Ok(serde_json::from_str::<Object<'_>>(headers.get())?.into_iter().collect()),
+/// Headers: an object, or, as in Flume, an array of pairs (PHP writes an empty one where there are none); none
+/// stands twice.
+#[derive(Debug, Default)]
+struct Pairs<'j>(BTreeMap<String, &'j RawValue>);
+
+impl<'j> Pairs<'j> {
+    fn add<E: Error>(&mut self, (name, value): (String, &'j RawValue)) -> Result<(), E> {
+        match self.0.insert(name, value) {
+            None => Ok(()),
+            Some(_) => Err(E::custom("a header stands twice")),
+        }
+    }
+}
+
+impl<'j> Deserialize<'j> for Pairs<'j> {
+    fn deserialize<D: Deserializer<'j>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Pairs::default())
+    }
+}
+
+impl<'j> Visitor<'j> for Pairs<'j> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("headers")
+    }
+
+    fn visit_map<M: MapAccess<'j>>(mut self, mut map: M) -> Result<Self, M::Error> {
+        while let Some(pair) = map.next_entry()? {
+            self.add(pair)?;
+        }
+        Ok(self)
+    }
+
+    fn visit_seq<S: SeqAccess<'j>>(mut self, mut seq: S) -> Result<Self, S::Error> {
+        while let Some(pair) = seq.next_element()? {
+            self.add(pair)?;
+        }
+        Ok(self)
     }
 }
 
 /// A value that stands for a text; as in Flume, a number, as it is written, or a yes or no does, too.
 fn plain(value: &RawValue) -> Result<Option<String>, Bad> {
-    use serde::de::Error;
     match value.get().as_bytes() {
         b"null" => Ok(None),
         [b'"', ..] => Ok(Some(serde_json::from_str(value.get())?)),

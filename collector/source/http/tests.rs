@@ -63,15 +63,17 @@ fn an_array_of_events_is_put_and_anything_else_is_a_bad_request() {
 
 #[test]
 fn json_is_understood_as_flumes_library_does() {
-    let posts: [(&str, &str, &[u8]); 5] = [
+    let posts: [(&str, &str, &[u8]); 7] = [
         ("/", JSON, br#"[{"headers":{"n":1.50,"e":1E2,"y":true,"null":null},"body":12345678901234567890123}]"#),
         ("/", JSON, br#"[{"headers":[],"body":"php"},{"headers":[["a","1"]],"body":"pair"}]"#),
         ("/", JSON, br#"[{"body":"first","headers":null,"body":"last"}]"#),
         ("/", JSON, b"[[]]"),
         ("/", JSON, br#"[[{"a":"b"},"x"]]"#),
+        ("/", JSON, br#"[{"headers":{"a":"1","a":"2"},"body":"x"}]"#),
+        ("/", JSON, br#"[{"headers":[["a"]],"body":"x"}]"#),
     ];
     let (answers, put) = post(&http(&[]), 100, &posts);
-    assert_eq!(answers, [200, 200, 200, 400, 400]);
+    assert_eq!(answers, [200, 200, 200, 400, 400, 400, 400]);
     assert_eq!(bodies(&put), ["12345678901234567890123", "php", "pair", "last"]);
     let headers = |event: &Event| {
         event.headers.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()

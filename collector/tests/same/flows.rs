@@ -13,9 +13,9 @@ pub struct Flow {
 /// A sink, and the channel before it.
 pub struct Sink {
     pub form: Form,
-    /// How many events Flume delivers to it.
-    pub events: u64,
     pub keys: &'static str,
+    /// How many events are delivered by it: Flume's, and ours.
+    pub events: [u64; 2],
 }
 
 const fn roll(events: u64, form: Form) -> Sink {
@@ -24,11 +24,15 @@ const fn roll(events: u64, form: Form) -> Sink {
         Form::Avro => "sink.serializer = avro_event",
         _ => "sink.serializer = text",
     };
-    Sink { form, events, keys }
+    Sink { form, keys, events: [events; 2] }
+}
+
+const fn differs(events: [u64; 2]) -> Sink {
+    Sink { events, ..roll(0, Form::Avro) }
 }
 
 const fn hdfs(events: u64, form: Form, keys: &'static str) -> Sink {
-    Sink { form, events, keys }
+    Sink { form, keys, events: [events; 2] }
 }
 
 pub const FLOWS: &[Flow] = &[
@@ -45,7 +49,16 @@ pub const FLOWS: &[Flow] = &[
             fileHeaderKey = path
             batchSize = 3
             deserializer.maxLineLength = 20",
-        sinks: &[roll(31, Form::Text), roll(31, Form::HeaderAndText), roll(31, Form::Avro)],
+        sinks: &[roll(25, Form::Text), roll(25, Form::HeaderAndText), roll(25, Form::Avro)],
+    },
+    Flow {
+        name: "cut",
+        source: r"
+            type = spooldir
+            spoolDir = ${env:PLACE}/in/@
+            bufferMaxLineLength = 5
+            deserializer.maxLineLength = 7",
+        sinks: &[differs([9, 7])],
     },
     Flow {
         name: "youngest",
@@ -68,8 +81,8 @@ pub const FLOWS: &[Flow] = &[
             spoolDir = ${env:PLACE}/in/@
             deletePolicy = immediate
             inputCharset = ISO-8859-1
-            deserializer.maxLineLength = 5",
-        sinks: &[roll(6, Form::Avro)],
+            deserializer.maxLineLength = 6",
+        sinks: &[roll(5, Form::Avro)],
     },
     Flow {
         name: "replace",
@@ -77,7 +90,7 @@ pub const FLOWS: &[Flow] = &[
             type = spooldir
             spoolDir = ${env:PLACE}/in/@
             decodeErrorPolicy = REPLACE",
-        sinks: &[roll(13, Form::Avro)],
+        sinks: &[roll(16, Form::Avro)],
     },
     Flow {
         name: "ignore",
@@ -85,7 +98,15 @@ pub const FLOWS: &[Flow] = &[
             type = spooldir
             spoolDir = ${env:PLACE}/in/@
             decodeErrorPolicy = IGNORE",
-        sinks: &[roll(13, Form::Avro)],
+        sinks: &[roll(16, Form::Avro)],
+    },
+    Flow {
+        name: "end",
+        source: r"
+            type = spooldir
+            spoolDir = ${env:PLACE}/in/@
+            decodeErrorPolicy = REPLACE",
+        sinks: &[roll(1, Form::Avro)],
     },
     Flow {
         name: "chain",
@@ -184,7 +205,7 @@ pub const FLOWS: &[Flow] = &[
                  hdfs.fileType = SequenceFile",
             ),
             hdfs(
-                13,
+                12,
                 Form::Avro,
                 "hdfs.path = ${env:PLACE}/out/#/%t
                  hdfs.fileType = DataStream
@@ -208,7 +229,7 @@ pub const FLOWS: &[Flow] = &[
             positionFile = ${env:PLACE}/positions.json
             backoffSleepIncrement = 50
             maxBackoffSleep = 50",
-        sinks: &[roll(12, Form::Avro)],
+        sinks: &[differs([12, 13])],
     },
     Flow {
         name: "talk",
@@ -217,7 +238,7 @@ pub const FLOWS: &[Flow] = &[
             bind = 127.0.0.1
             port = ${env:PORT_2}
             max-line-length = 8",
-        sinks: &[roll(10, Form::Avro)],
+        sinks: &[differs([9, 10])],
     },
     Flow {
         name: "posts",
@@ -225,7 +246,7 @@ pub const FLOWS: &[Flow] = &[
             type = http
             bind = 127.0.0.1
             port = ${env:PORT_3}",
-        sinks: &[roll(10, Form::Avro)],
+        sinks: &[differs([19, 17])],
     },
     Flow {
         name: "full",
@@ -233,20 +254,29 @@ pub const FLOWS: &[Flow] = &[
             type = http
             bind = 127.0.0.1
             port = ${env:PORT_4}",
-        sinks: &[Sink { form: Form::Text, events: 2, keys: "sink.batchSize = 2" }],
+        sinks: &[Sink { form: Form::Text, keys: "sink.batchSize = 2", events: [2; 2] }],
+    },
+    Flow {
+        name: "nulls",
+        source: r"
+            type = http
+            bind = 127.0.0.1
+            port = ${env:PORT_5}",
+        sinks: &[differs([0, 1])],
     },
 ];
 
 /// The agent's file.
 pub fn file() -> String {
-    let names = FLOWS.iter().flat_map(Flow::parts).collect::<Vec<_>>().join(" ");
+    let names = parts().map(|(part, _)| part).collect::<Vec<_>>().join(" ");
     let sources = FLOWS.iter().map(|flow| flow.name).collect::<Vec<_>>().join(" ");
     let mut text = format!("a1.sources = {sources}\na1.channels = {names}\na1.sinks = {names}\n");
     for flow in FLOWS {
         let source = format!("a1.sources.{}", flow.name);
-        text += &format!("{source}.channels = {}\n", flow.parts().collect::<Vec<_>>().join(" "));
+        let channels = flow.parts().map(|(part, _)| part).collect::<Vec<_>>().join(" ");
+        text += &format!("{source}.channels = {channels}\n");
         text += &below(&source, &flow.source.replace('@', flow.name));
-        for (part, sink) in flow.parts().zip(flow.sinks) {
+        for (part, sink) in flow.parts() {
             let (channel, of) = (format!("a1.channels.{part}"), format!("a1.sinks.{part}"));
             let most = if flow.name == "full" { 2 } else { 100 };
             text += &format!(
@@ -275,10 +305,14 @@ pub fn counted() -> String {
     counted.map(|flow| flow.name).collect::<Vec<_>>().join(" ")
 }
 
+/// All sinks, with their names.
+pub fn parts() -> impl Iterator<Item = (String, &'static Sink)> {
+    FLOWS.iter().flat_map(Flow::parts)
+}
+
 impl Flow {
-    /// The names of its sinks and channels.
-    pub fn parts(&self) -> impl Iterator<Item = String> {
-        (1..=self.sinks.len()).map(|nth| format!("{}-{nth}", self.name))
+    fn parts(&self) -> impl Iterator<Item = (String, &'static Sink)> {
+        (1..).zip(self.sinks).map(|(nth, sink)| (format!("{}-{nth}", self.name), sink))
     }
 }
 

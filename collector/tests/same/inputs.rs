@@ -17,22 +17,20 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ("lines", "crlf.log", b"x\r\ny\r\n\r\n"),
     ("lines", "letters.log", "a\u{e9}\u{20ac}\u{1d11e}z\n\u{fffd}\u{feff}\0\t\n".as_bytes()),
     ("lines", "long.log", b"21 letters, cut after\n43 letters are cut twice, and one is left..\n"),
-    (
-        "lines",
-        "fits.log",
-        b"just twenty letters.\nnext\nforty letters are two pieces, and thats it\n",
-    ),
     ("lines", "pairs.log", "eighteen letters..\u{1d11e}, then a pair that fits\n".as_bytes()),
     ("lines", "open.log", b"ended\nnot ended"),
     ("lines", "no-thanks.log", b"ignored by its pattern\n"),
     ("lines", "other.txt", b"not in the pattern\n"),
     ("lines", ".hidden.log", b"hidden\n"),
     ("lines", "before.log.COMPLETED", b"read before\n"),
+    ("cut", "fits", b"five.\nnext\nten and 10\nfive."),
+    ("cut", "pairs", "four\u{1d11e}\n".as_bytes()),
     ("youngest", "1", b"oldest\n"),
     ("youngest", "2", b"in the middle \xe9\x80\xff\n"),
     ("youngest", "3", b"youngest\n"),
     ("latin", "only", b"\xe9t\xe9\nna\xefve\n\n\x80\xa4\xfflonger"),
     ("replace", "broken", BROKEN),
+    ("end", "cut", b"cut \xe2\x82"),
     ("ignore", "broken", BROKEN),
 ];
 
@@ -46,7 +44,10 @@ const BROKEN: &[u8] = b"good\n\
     cut twice \xe2\x82\xe2\x82\xac\n\
     overlong \xc0\xaf\n\
     overlong \xe0\x80\xaf three\n\
-    surrogate \xed\xa0\x80\n\
+    overlong \xf0\x80\x80\x80 four\n\
+    half a pair \xed\xa0\x80\n\
+    two halves \xed\xa0\xbd\xed\xb8\x80\n\
+    cut half \xed\xa0 of three\n\
     too high \xf4\x90\x80\x80\n\
     much too high \xf8\x88\x80\x80\x80\n\
     \xfe\n";
@@ -73,15 +74,15 @@ pub fn lay(place: &Path) {
 /// into the rotated one behind that is the last line.
 pub fn rotate(side: &Side) {
     let file = side.place.join("in/tail/app.log");
-    side.await_delivered("tail-1", 7);
+    side.await_accepted("tail", 7);
     let mut log = OpenOptions::new().append(true).open(&file).unwrap();
     log.write_all(b"ee\nfour\n").unwrap();
-    side.await_delivered("tail-1", 9);
+    side.await_accepted("tail", 9);
     std::fs::rename(&file, side.place.join("in/tail/app.log.1")).unwrap();
     std::fs::write(&file, "five\nsix\n").unwrap();
-    side.await_delivered("tail-1", 11);
+    side.await_accepted("tail", 11);
     std::fs::write(side.place.join("in/tail/others/new.txt"), "n1\n").unwrap();
-    side.await_delivered("tail-1", 12);
+    side.await_accepted("tail", 12);
     log.write_all(b"written late\n").unwrap();
 }
 
@@ -114,12 +115,82 @@ pub fn talk(side: &Side) -> Vec<String> {
     answers
 }
 
-/// Posts a body, and returns the status of the answer.
-pub fn post(side: &Side, port: u16, head: &str, body: &[u8]) -> String {
+/// What is posted.
+pub struct Post {
+    pub method: &'static str,
+    kind: &'static str,
+    pub body: &'static [u8],
+}
+
+const fn json(body: &'static [u8]) -> Post {
+    of("application/json", body)
+}
+
+const fn of(kind: &'static str, body: &'static [u8]) -> Post {
+    Post { method: "POST", kind, body }
+}
+
+const fn by(method: &'static str, body: &'static [u8]) -> Post {
+    Post { method, kind: "application/json", body }
+}
+
+/// What is posted to `posts`. What only Flume takes says so in its body.
+pub const POSTS: &[Post] = &[
+    json(br#"[{"headers":{"a":"1","b":""},"body":"first"}]"#),
+    json(br#"[{"headers":{},"body":"\u00e9\n\"\\ \ud834\udd1e"}]"#),
+    json(br#" [ { "body" : "spaced" } , {"headers":{"x":"y"}} ] "#),
+    json(b"[]"),
+    json(br#"[{"body":"more","more":{"x":[1]}}]"#),
+    json(br#"[{"headers":null,"body":null},{}]"#),
+    json(br#"[{"headers":{"n":1,"f":1.50,"e":1E2,"t":true},"body":5}]"#),
+    json(br#"[{"headers":[],"body":"headers of PHP"},{"headers":[["a","1"]],"body":"pairs"}]"#),
+    json(br#"[{"body":"a","body":"b"}]"#),
+    json(br#"[{"headers":{"a":"1","a":"2"},"body":"x"}]"#),
+    json(br#"[{"headers":{"1":"x","":"y"},"body":"odd names"}]"#),
+    of(
+        "application/json; charset=UTF-8",
+        "[{\"headers\":{\"\u{e9}\":\"\u{20ac}\u{1d11e}\"},\"body\":\"\u{e9}\u{20ac}\u{1d11e}\"}]"
+            .as_bytes(),
+    ),
+    of("text/plain", br#"[{"body":"of any type"}]"#),
+    of("", br#"[{"body":"of no type"}]"#),
+    of("application/json;charset=UTF-16", b"\0[\0{\0\"\0b\0o\0d\0y\0\"\0:\0\"\0u\0\"\0}\0]"),
+    of("application/json;charset=UTF-16BE", b"\0[\0]"),
+    of("application/json;charset=latin1", b"[]"),
+    of("application/json;charset=nosuch", b"[]"),
+    json(b""),
+    json(b"null"),
+    json(b"{}"),
+    json(b"[1]"),
+    json(b"[[]]"),
+    json(b"[null]"),
+    json(br#"["x"]"#),
+    json(br#"{"headers":{},"body":"x"}"#),
+    json(br#"[{"body":"x"}"#),
+    json(br#"[{"body":"x"},]"#),
+    json(br#"[{"body":"x"}] more"#),
+    json(br#"[{"body":"x"},{"body":{}}]"#),
+    json(br#"[{"body":[]}]"#),
+    json(br#"[{"headers":{"a":{}},"body":"x"}]"#),
+    json(br#"[{"headers":"a","body":"x"}]"#),
+    json(b"not json"),
+    json(b"[{\"body\":\"only Flume takes \xff\"}]"),
+    json(b"[{body:'only Flume takes such quotes'}]"),
+    by("GET", br#"[{"body":"got"}]"#),
+    by("GET", b""),
+    by("HEAD", b""),
+    by("PUT", br#"[{"body":"put"}]"#),
+    by("DELETE", br#"[{"body":"x"}]"#),
+    by("OPTIONS", b""),
+    by("TRACE", b""),
+    by("PATCH", br#"[{"body":"x"}]"#),
+];
+
+/// Posts something, and returns the status of the answer.
+pub fn post(side: &Side, port: u16, Post { method, kind, body }: &Post) -> String {
     let mut peer = side.connect(port);
-    let (method, type_) = head.split_once(' ').unwrap_or(("POST", head));
     let head = format!(
-        "{method} / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {type_}\r\n\
+        "{method} / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n\
          Content-Length: {}\r\n\r\n",
         body.len()
     );
@@ -131,84 +202,31 @@ pub fn post(side: &Side, port: u16, head: &str, body: &[u8]) -> String {
     answer.split(' ').nth(1).unwrap_or_else(|| panic!("no answer: {answer:?}")).to_owned()
 }
 
-/// What is posted: a method where it is not `POST`, the content type, the body.
-pub const POSTS: &[(&str, &[u8])] = &[
-    ("application/json", br#"[{"headers":{"a":"1","b":""},"body":"first"}]"#),
-    (
-        "application/json; charset=UTF-8",
-        "[{\"headers\":{\"\u{e9}\":\"\u{20ac}\u{1d11e}\"},\"body\":\"\u{e9}\u{20ac}\u{1d11e}\"},{\"body\":\"2\"}]"
-            .as_bytes(),
-    ),
-    ("application/json", br#"[{"headers":{},"body":"\u00e9\n\"\\ \ud834\udd1e"}]"#),
-    ("application/json", b"[]"),
-    ("application/json", b" [ ] "),
-    ("application/json", br#"[{"body":"3","more":{"x":[1]}}]"#),
-    ("text/plain", br#"[{"headers":{"n":"1"},"body":""}]"#),
-    ("", br#"[{"headers":null,"body":"4"}]"#),
-    ("application/json", br#"[{"headers":{"n":1,"f":1.50,"t":true},"body":5}]"#),
-    ("application/json;charset=UTF-16BE", b"\0[\0]"),
-    ("application/json;charset=UTF-16", b"\0[\0{\0\"\0b\0o\0d\0y\0\"\0:\0\"\0u\0\"\0}\0]"),
-    ("application/json;charset=latin1", b"[]"),
-    ("application/json;charset=nosuch", b"[]"),
-    ("application/json", b""),
-    ("application/json", b"null"),
-    ("application/json", b"{}"),
-    ("application/json", br#"{"headers":{},"body":"x"}"#),
-    ("application/json", b"[1]"),
-    ("application/json", b"[[]]"),
-    ("application/json", br#"["x"]"#),
-    ("application/json", br#"[{"body":"x"}"#),
-    ("application/json", br#"[{"body":"x"},]"#),
-    ("application/json", br#"[{"body":{}}]"#),
-    ("application/json", br#"[{"headers":[],"body":"x"}]"#),
-    ("application/json", br#"[{"headers":{"a":{}},"body":"x"}]"#),
-    ("application/json", br#"[{"headers":{"a":null},"body":"x"}]"#),
-    ("application/json", b"not json"),
-    ("application/json", b"[{\"body\":\"\xff\"}]"),
-    ("application/json", br#"[{}]"#),
-    ("application/json", br#"[null]"#),
-    ("application/json", br#"[{"body":"x"}] more"#),
-    ("application/json", br#"[{body:'y'}]"#),
-    ("GET application/json", b""),
-    ("GET application/json", br#"[{"body":"got"}]"#),
-    ("PUT application/json", br#"[{"body":"put"}]"#),
-    ("DELETE application/json", b""),
-    ("OPTIONS application/json", b""),
-    ("TRACE application/json", b""),
-    ("HEAD application/json", b""),
-];
+/// What is posted to `full`: more than its channel takes at once, and as much as it takes.
+pub const MANY: [Post; 2] =
+    [json(br#"[{"body":"1"},{"body":"2"},{"body":"3"}]"#), json(br#"[{"body":"4"},{"body":"5"}]"#)];
 
-/// What is posted to the chain of interceptors.
-pub fn chain() -> Vec<u8> {
-    let event =
-        |headers: &str, body: &str| format!(r#"{{"headers":{{{headers}}},"body":"{body}"}}"#);
-    let mut events = Vec::new();
-    for (nth, time) in (1..).zip([
-        "2015-10-16 17:38:59,123",
-        "2015-10-16 17:40:00,000",
-        "2015-12-31 23:59:59,999",
-        "2016-02-29 00:00:00,001",
-        "2016-03-13 07:00:00,000",
-        "2016-11-06 05:30:00,000",
-        "2015-10-16 17:31:00,5",
-    ]) {
-        let user = ["ann", "bob"][nth % 2];
-        let headers = format!(r#""secret":"s","tmp2":"t","x-a":"x","ax-b":"kept","nth":"{nth}""#);
-        events.push(event(&headers, &format!("{time} kind=web user={user} \u{e9}{nth}")));
-    }
-    events.push(event("", "2015-10-16 17:39:00,000 kind=web user=ann"));
-    events.push(event("", "2015-10-16 17:39:00,000 kind=web user="));
-    events.push(event(
-        r#""site":"london","stage":"live""#,
-        "2015-10-16 17:38:59,123 kind=app user=ann 1",
-    ));
-    events.push(event(
-        r#""site":"","X-A":"kept""#,
-        "2015-10-16 17:38:59,123 kind=app user=ann 12-34 56 78-90 12",
-    ));
-    events.push(event("", "2015-10-16 17:38:59,123 kind=other user=ann"));
-    events.push(event(r#""timestamp":"1444988339123""#, "no time, but kind=web"));
-    events.push(event("", "2015-10-16 17:38:59,123 kind=web user=ann DEBUG"));
-    events.push(event("", "2015-10-16 17:38:59,123 kinds"));
-    format!("[{}]", events.join(",")).into_bytes()
-}
+/// What is posted to `nulls`.
+pub const NULL: Post = json(br#"[{"headers":{"a":null},"body":"x"}]"#);
+
+/// What is posted to `chain`.
+pub const CHAIN: Post = json(
+    r#"[
+    {"headers":{"secret":"s","tmp2":"t","x-a":"x","ax-b":"kept"},"body":"2015-10-16 17:38:59,123 kind=web user=ann é1"},
+    {"headers":{"tmp1":"t","tmp3":"t","tmp4":"t"},"body":"2015-10-16 17:40:00,000 kind=web user=bob 2"},
+    {"body":"2015-12-31 23:59:59,999 kind=web user=ann 3"},
+    {"body":"2016-02-29 00:00:00,001 kind=web user=bob 4"},
+    {"body":"2016-03-13 07:00:00,000 kind=web user=ann 5"},
+    {"body":"2016-11-06 05:30:00,000 kind=web user=bob 6"},
+    {"body":"2015-10-16 17:31:00,5 kind=web user=ann 7"},
+    {"body":"2015-10-16 17:39:00,000 kind=web user=ann 8"},
+    {"body":"2015-10-16 17:39:00,000 kind=web user="},
+    {"headers":{"site":"london","stage":"live"},"body":"2015-10-16 17:38:59,123 kind=app user=ann 1"},
+    {"headers":{"site":"","X-A":"kept"},"body":"2015-10-16 17:38:59,123 kind=app user=ann 12-34 56 78-90 12"},
+    {"body":"2015-10-16 17:38:59,123 kind=other user=ann"},
+    {"headers":{"timestamp":"1444988339123"},"body":"no time, but kind=web"},
+    {"body":"2015-10-16 17:38:59,123 kind=web user=ann DEBUG"},
+    {"body":"2015-10-16 17:38:59,123 kinds"}
+    ]"#
+    .as_bytes(),
+);

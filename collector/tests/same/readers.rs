@@ -38,7 +38,8 @@ pub fn written(place: &Path, folder: &Path, form: Form) -> Written {
     let mut all = Written::new();
     for path in paths {
         let name = path.strip_prefix(folder).unwrap().to_str().unwrap();
-        let name = number.replace(name, "N").replace(place.to_str().unwrap(), "PLACE");
+        let (folder, name) = name.rsplit_once('/').unwrap_or(("", name));
+        let name = format!("{folder}/{}", number.replace(name, "N"));
         let mut records = records(&std::fs::read(&path).unwrap(), form);
         for record in &mut records {
             *record = record.replace(place.to_str().unwrap(), "PLACE");

@@ -1,11 +1,11 @@
 //! Two agents of the same file, each in a folder of its own: Flume's, and ours.
 
+use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use collector::counters::Sink as Count;
-use collector::findings::Finding;
+use collector::counters;
 use collector::properties::{Properties, Variables};
 use collector::running::Running;
 use collector::stop::Stop;
@@ -13,6 +13,9 @@ use testing::flume::Flume;
 use testing::servers::free_ports;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Hadoop's settings: files of this machine. Flume has Hadoop's jars only where it has such.
 const CORE_SITE: &str = "<configuration><property><name>fs.defaultFS</name><value>file:///</value></property>\
@@ -46,17 +49,17 @@ impl Side {
         Side { place: place.to_owned(), ports: flume.port(0), agent: Agent::Flume(flume) }
     }
 
-    /// Our agent `a1`, without what has mistakes, as `--lenient` runs it; and what is said of the file.
-    pub fn ours(text: &str, place: &Path) -> (Side, Vec<Finding>) {
+    /// Our agent `a1`, without what has mistakes, as `--lenient` runs it.
+    pub fn ours(text: &str, place: &Path) -> Side {
         let ports = free_ports();
         let mut variables = Variables::default();
         let all = &mut variables.environment;
         all.extend((1..=9).map(|nth| (format!("PORT_{nth}"), (ports + nth).to_string())));
         all.insert("PLACE".to_owned(), place.to_str().unwrap().to_owned());
         let properties = Properties::parse(text.as_bytes(), &variables).unwrap();
-        let (agent, found) = collector::agent::read(&properties, "a1");
+        let (agent, _) = collector::agent::read(&properties, "a1");
         let running = Running::start(agent, &[]).unwrap();
-        (Side { place: place.to_owned(), ports, agent: Agent::Ours(running) }, found)
+        Side { place: place.to_owned(), ports, agent: Agent::Ours(running) }
     }
 
     /// A connection to the port that the file calls `${env:PORT_…}` with this number, as soon as somebody listens.
@@ -67,39 +70,57 @@ impl Side {
                 Ok(stream) => return stream,
                 Err(error) => assert!(begun.elapsed() < PATIENCE, "port {nth}: {error}"),
             }
-            std::thread::sleep(Duration::from_millis(20));
+            Stop::default().wait(PAUSE);
         }
     }
 
-    /// How many events a sink has delivered; none where there is no such sink.
-    pub fn delivered(&self, sink: &str) -> u64 {
-        match &self.agent {
-            Agent::Flume(flume) => flume.count(&format!("SINK.{sink}"), "EventDrainSuccessCount"),
+    /// Waits until a source has put so many events into its channels.
+    pub fn await_accepted(&self, source: &str, many: u64) {
+        self.await_count(source, many, || match &self.agent {
+            Agent::Flume(flume) => flume.count(&format!("SOURCE.{source}"), "EventAcceptedCount"),
             Agent::Ours(running) => {
-                let tap = running.parts().taps.iter().find(|tap| tap.name() == sink);
-                tap.map_or(0, |tap| tap.counters().get(Count::EventDrainSuccessCount))
+                let inlet = running.parts().inlets.iter().find(|inlet| inlet.name() == source);
+                inlet.unwrap().counters().get(counters::Source::EventAcceptedCount)
             }
-        }
+        });
     }
 
     /// Waits until a sink has delivered so many events.
     pub fn await_delivered(&self, sink: &str, many: u64) {
-        let begun = Instant::now();
+        self.await_count(sink, many, || match &self.agent {
+            Agent::Flume(flume) => flume.count(&format!("SINK.{sink}"), "EventDrainSuccessCount"),
+            Agent::Ours(running) => {
+                let tap = running.parts().taps.iter().find(|tap| tap.name() == sink);
+                tap.unwrap().counters().get(counters::Sink::EventDrainSuccessCount)
+            }
+        });
+    }
+
+    fn await_count(&self, of: &str, many: u64, count: impl Fn() -> u64) {
+        let (begun, place) = (Instant::now(), self.place.display());
         loop {
-            let delivered = self.delivered(sink);
-            if delivered >= many {
-                if delivered != many {
-                    eprintln!("{sink} has {delivered} not {many} {}", self.place.display());
-                }
+            let count = count();
+            if count >= many {
+                assert_eq!(count, many, "{of}: {place}");
                 return;
             }
-            let place = self.place.display();
-            if begun.elapsed() > Duration::from_secs(5) {
-                eprintln!("{sink} has {delivered}, not {many}: {place}");
-                return;
+            assert!(begun.elapsed() < PATIENCE, "{of} has {count}, not {many}: {place}");
+            Stop::default().wait(PAUSE);
+        }
+    }
+
+    /// Its components that count, as `SINK.k1`.
+    pub fn components(&self) -> BTreeSet<String> {
+        match &self.agent {
+            Agent::Flume(flume) => flume.components().into_iter().collect(),
+            Agent::Ours(running) => {
+                let parts = running.parts();
+                let channels = parts.channels.iter().map(|(opened, _)| &*opened.name);
+                let channels = channels.map(|name| format!("CHANNEL.{name}"));
+                let sources = parts.inlets.iter().map(|inlet| format!("SOURCE.{}", inlet.name()));
+                let sinks = parts.taps.iter().map(|tap| format!("SINK.{}", tap.name()));
+                channels.chain(sources).chain(sinks).collect()
             }
-            assert!(begun.elapsed() < PATIENCE, "{sink} has {delivered}, not {many}: {place}");
-            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
