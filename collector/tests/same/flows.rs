@@ -215,6 +215,103 @@ pub const FLOWS: &[Flow] = &[
         ],
     },
     Flow {
+        name: "access",
+        source: r#"
+            type = http
+            bind = 127.0.0.1
+            port = ${env:PORT_6}
+            interceptors = ip name when latin some
+            interceptors.ip.type = host
+            interceptors.name.type = host
+            interceptors.name.useIP = false
+            interceptors.name.hostHeader = name
+            interceptors.when.type = regex_extractor
+            interceptors.when.regex = \\[([^]]+)] "(GET|POST) ([^ "]+)
+            interceptors.when.serializers = when method
+            interceptors.when.serializers.when.type = org.apache.flume.interceptor.RegexExtractorInterceptorMillisSerializer
+            interceptors.when.serializers.when.pattern = dd/MMM/yyyy:HH:mm:ss Z
+            interceptors.when.serializers.when.name = timestamp
+            interceptors.when.serializers.method.name = method
+            interceptors.latin.type = search_replace
+            interceptors.latin.searchPattern = [^ -~]+
+            interceptors.latin.replaceString = <$0\u00e9>
+            interceptors.latin.charset = ISO-8859-1
+            interceptors.some.type = remove_header
+            interceptors.some.fromList = a;b
+            interceptors.some.fromListSeparator = ;"#,
+        sinks: &[
+            Sink {
+                keys: "sink.serializer = avro_event
+                       sink.serializer.compressionCodec = deflate",
+                ..roll(4, Form::Avro)
+            },
+            Sink {
+                keys: "sink.serializer.appendNewline = false",
+                ..roll(4, Form::Text)
+            },
+            hdfs(
+                4,
+                Form::HeaderAndText,
+                "hdfs.path = ${env:PLACE}/out/#/%a/%A/%b/%B/%d/%e/%D/%H/%I/%j/%k/%l/%m/%M/%n/%p/%s/%S/%t/%y/%Y/%z
+                 hdfs.filePrefix = %{method}%q%%%[localhost]
+                 hdfs.fileType = DataStream
+                 hdfs.timeZone = Europe/Paris
+                 hdfs.round = true
+                 hdfs.roundValue = 15
+                 hdfs.roundUnit = second
+                 serializer = HEADER_AND_TEXT",
+            ),
+            hdfs(
+                4,
+                Form::Sequence,
+                "hdfs.path = ${env:PLACE}/out/#
+                 hdfs.codeC = gzip
+                 hdfs.writeFormat = Text",
+            ),
+        ],
+    },
+    Flow {
+        name: "bytes",
+        source: r"
+            type = spooldir
+            spoolDir = ${env:PLACE}/in/@
+            inputCharset = ISO-8859-1
+            deserializer.outputCharset = ISO-8859-1
+            interceptors = ends b
+            interceptors.ends.type = regex_extractor
+            interceptors.ends.regex = ^a (.+) b
+            interceptors.ends.serializers = s
+            interceptors.ends.serializers.s.name = between
+            interceptors.b.type = search_replace
+            interceptors.b.searchPattern = b$
+            interceptors.b.replaceString = c",
+        sinks: &[roll(4, Form::Avro)],
+    },
+    Flow {
+        name: "bad",
+        source: r"
+            type = spooldir
+            spoolDir = ${env:PLACE}/in/@
+            batchSize = 1",
+        sinks: &[differs([2, 3])],
+    },
+    Flow {
+        name: "exec",
+        source: r"
+            type = exec
+            command = cat ${env:PLACE}/in/@/lines
+            batchTimeout = 100",
+        sinks: &[roll(7, Form::Avro)],
+    },
+    Flow {
+        name: "shell",
+        source: r"
+            type = exec
+            shell = /bin/sh -c
+            command = for n in 1 2; do echo 'n  is' $n | tr i I; done",
+        sinks: &[roll(2, Form::Avro)],
+    },
+    Flow {
         name: "tail",
         source: r"
             type = TAILDIR

@@ -31,6 +31,11 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ("latin", "only", b"\xe9t\xe9\nna\xefve\n\n\x80\xa4\xfflonger"),
     ("replace", "broken", BROKEN),
     ("end", "cut", b"cut \xe2\x82"),
+    ("bytes", "lines", b"a \xe9\xff b\na \xe2\x82\xac b\na \xed\xa0\x80 b\nno \xff match\n"),
+    ("bad", "1", b"good\n"),
+    ("bad", "2", b"before\nbad \xff\nbehind\n"),
+    ("bad", "3", b"next\n"),
+    ("exec", "lines", "one\ntwo\r\nthree\rfour\n\n\u{e9}\u{20ac}\u{1d11e}\nopen".as_bytes()),
     ("ignore", "broken", BROKEN),
 ];
 
@@ -208,6 +213,17 @@ pub const MANY: [Post; 2] =
 
 /// What is posted to `nulls`.
 pub const NULL: Post = json(br#"[{"headers":{"a":null},"body":"x"}]"#);
+
+/// What is posted to `access`.
+pub const ACCESS: Post = json(
+    r#"[
+    {"headers":{"a":"1","b":"2","c":"3"},"body":"[10/Oct/2000:13:55:36 -0700] \"GET /é HTTP/1.0\" 200 2326"},
+    {"body":"10.0.0.1 - - [31/Dec/1999:23:59:59 +0000] \"POST /x?y=€ HTTP/1.1\""},
+    {"headers":{"timestamp":"1"},"body":"[29/Feb/2016:00:00:14 +0530] \"GET /\""},
+    {"headers":{"timestamp":"1445017139123","host":"other"},"body":"no line of a log"}
+    ]"#
+    .as_bytes(),
+);
 
 /// What is posted to `chain`.
 pub const CHAIN: Post = json(

@@ -52,7 +52,7 @@ pub fn written(place: &Path, folder: &Path, form: Form) -> Written {
 fn records(bytes: &[u8], form: Form) -> Vec<String> {
     match form {
         Form::Text => lines(bytes),
-        Form::HeaderAndText => lines(bytes).iter().map(|line| in_order(line)).collect(),
+        Form::HeaderAndText => in_order(bytes),
         Form::Avro => avro(bytes),
         Form::Sequence => sequence(bytes),
         Form::Gzip => lines(&all(flate2::read::MultiGzDecoder::new(bytes))),
@@ -77,15 +77,17 @@ fn lines(bytes: &[u8]) -> Vec<String> {
     bytes.split_inclusive(|byte| *byte == b'\n').map(shown).collect()
 }
 
-/// A line of headers and text, its headers sorted.
-fn in_order(line: &str) -> String {
-    let Some((headers, text)) = line.strip_prefix("\"{").and_then(|line| line.split_once("} "))
-    else {
-        return line.to_owned();
+/// Lines of headers and text, the headers of each sorted.
+fn in_order(bytes: &[u8]) -> Vec<String> {
+    let line = |line: &[u8]| {
+        let end =
+            line.windows(2).position(|two| two == b"} ").expect("headers stand before a text");
+        let (headers, text) = line.split_at(end);
+        let mut headers: Vec<_> = std::str::from_utf8(&headers[1..]).unwrap().split(", ").collect();
+        headers.sort_unstable();
+        format!("{{{}}} {}", headers.join(", "), shown(&text[2..]))
     };
-    let mut headers: Vec<_> = headers.split(", ").collect();
-    headers.sort_unstable();
-    format!("{{{}}} {text}", headers.join(", "))
+    bytes.split_inclusive(|byte| *byte == b'\n').map(line).collect()
 }
 
 fn avro(bytes: &[u8]) -> Vec<String> {
@@ -108,35 +110,55 @@ fn avro(bytes: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// A file as Hadoop describes it, of records that are not packed.
+/// A file as Hadoop describes it: records, or blocks of packed ones.
 fn sequence(bytes: &[u8]) -> Vec<String> {
     let mut rest = bytes;
     assert_eq!(take(&mut rest, 4), b"SEQ\x06");
-    let classes = [text(&mut rest), text(&mut rest)];
-    assert_eq!(take(&mut rest, 2), [0, 0], "it is packed");
+    let mut head = vec![text(&mut rest), text(&mut rest)];
+    let is_text = head[1] == "org.apache.hadoop.io.Text";
+    let is_packed = take(&mut rest, 2) == [1, 1];
+    if is_packed {
+        head.push(text(&mut rest));
+    }
     assert_eq!(int(&mut rest), 0, "it has metadata");
     let marker = take(&mut rest, 16);
-    let mut all = vec![classes.join(" ")];
+    let mut all = vec![head.join(" ")];
+    let mut record = |mut key: &[u8], mut body: &[u8]| {
+        let key = i64::from_be_bytes(take(&mut key, 8).try_into().unwrap());
+        let many = if is_text { number(&mut body) } else { int(&mut body) as usize };
+        assert_eq!(many, body.len());
+        all.push(format!("{key} {}", shown(body)));
+    };
     while !rest.is_empty() {
         let length = int(&mut rest);
         if length == -1 {
             assert_eq!(take(&mut rest, 16), marker);
+            if is_packed {
+                block(&mut rest, &mut record);
+            }
             continue;
         }
         assert_eq!(int(&mut rest), 8);
-        let mut record = take(&mut rest, length as usize);
-        let key = i64::from_be_bytes(take(&mut record, 8).try_into().unwrap());
-        let body = match &*classes[1] {
-            "org.apache.hadoop.io.Text" => text(&mut record).into_bytes(),
-            _ => {
-                let many = int(&mut record);
-                take(&mut record, many as usize).to_vec()
-            }
-        };
-        assert!(record.is_empty());
-        all.push(format!("{key} {}", shown(&body)));
+        let (key, body) = take(&mut rest, length as usize).split_at(8);
+        record(key, body);
     }
     all
+}
+
+/// A block: how many records, the lengths of their keys, the keys, the lengths of their values, the values.
+fn block(rest: &mut &[u8], record: &mut impl FnMut(&[u8], &[u8])) {
+    let many = number(rest);
+    let parts = [(); 4].map(|()| {
+        let length = number(rest);
+        all(flate2::read::MultiGzDecoder::new(take(rest, length)))
+    });
+    let [mut key_lengths, mut keys, mut lengths, mut values] =
+        parts.each_ref().map(|part| &part[..]);
+    for _ in 0..many {
+        let (key, value) = (number(&mut key_lengths), number(&mut lengths));
+        record(take(&mut keys, key), take(&mut values, value));
+    }
+    assert!(keys.is_empty() && values.is_empty());
 }
 
 fn take<'a>(rest: &mut &'a [u8], many: usize) -> &'a [u8] {
@@ -149,14 +171,18 @@ fn int(rest: &mut &[u8]) -> i32 {
     i32::from_be_bytes(take(rest, 4).try_into().unwrap())
 }
 
-/// A text with its length, which is one byte, or some behind their number.
-fn text(rest: &mut &[u8]) -> String {
+/// A number, which is one byte, or some behind how many they are.
+fn number(rest: &mut &[u8]) -> usize {
     let first = take(rest, 1)[0] as i8;
-    let many = match first {
+    match first {
         -112.. => first as usize,
         _ => take(rest, (-112 - first) as usize)
             .iter()
-            .fold(0, |many, byte| many << 8 | usize::from(*byte)),
-    };
+            .fold(0, |number, byte| number << 8 | usize::from(*byte)),
+    }
+}
+
+fn text(rest: &mut &[u8]) -> String {
+    let many = number(rest);
     String::from_utf8(take(rest, many).to_vec()).unwrap()
 }
