@@ -12,7 +12,7 @@ use collector::stop::Stop;
 use testing::flume::Flume;
 use testing::servers::free_ports;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -64,48 +64,42 @@ impl Side {
 
     /// A connection to the port that the file calls `${env:PORT_…}` with this number, as soon as somebody listens.
     pub fn connect(&self, nth: u16) -> TcpStream {
-        let begun = Instant::now();
-        loop {
-            match TcpStream::connect(("127.0.0.1", self.ports + nth)) {
-                Ok(stream) => return stream,
-                Err(error) => assert!(begun.elapsed() < PATIENCE, "port {nth}: {error}"),
-            }
-            Stop::default().wait(PAUSE);
-        }
+        let mut connected = None;
+        await_that(|| {
+            connected = TcpStream::connect(("127.0.0.1", self.ports + nth)).ok();
+            connected.is_some()
+        });
+        connected.expect("somebody listens")
     }
 
     /// Waits until a source has put so many events into its channels.
     pub fn await_accepted(&self, source: &str, many: u64) {
-        self.await_count(source, many, || match &self.agent {
-            Agent::Flume(flume) => flume.count(&format!("SOURCE.{source}"), "EventAcceptedCount"),
-            Agent::Ours(running) => {
-                let inlet = running.parts().inlets.iter().find(|inlet| inlet.name() == source);
-                inlet.unwrap().counters().get(counters::Source::EventAcceptedCount)
+        let has_come = await_that(|| {
+            many <= match &self.agent {
+                Agent::Flume(flume) => {
+                    flume.count(&format!("SOURCE.{source}"), "EventAcceptedCount")
+                }
+                Agent::Ours(running) => {
+                    let inlet = running.parts().inlets.iter().find(|inlet| inlet.name() == source);
+                    inlet.unwrap().counters().get(counters::Source::EventAcceptedCount)
+                }
             }
         });
+        assert!(has_come, "{source}: {}", self.place.display());
     }
 
-    /// Waits until a sink has delivered so many events.
-    pub fn await_delivered(&self, sink: &str, many: u64) {
-        self.await_count(sink, many, || match &self.agent {
+    /// Waits until sinks have delivered so many events, or long enough: what they have is compared anyway.
+    pub fn await_delivered(&self, sinks: &[(String, u64)]) {
+        await_that(|| sinks.iter().all(|(sink, many)| self.delivered(sink) >= *many));
+    }
+
+    fn delivered(&self, sink: &str) -> u64 {
+        match &self.agent {
             Agent::Flume(flume) => flume.count(&format!("SINK.{sink}"), "EventDrainSuccessCount"),
             Agent::Ours(running) => {
                 let tap = running.parts().taps.iter().find(|tap| tap.name() == sink);
-                tap.unwrap().counters().get(counters::Sink::EventDrainSuccessCount)
+                tap.map_or(0, |tap| tap.counters().get(counters::Sink::EventDrainSuccessCount))
             }
-        });
-    }
-
-    fn await_count(&self, of: &str, many: u64, count: impl Fn() -> u64) {
-        let (begun, place) = (Instant::now(), self.place.display());
-        loop {
-            let count = count();
-            if count >= many {
-                assert_eq!(count, many, "{of}: {place}");
-                return;
-            }
-            assert!(begun.elapsed() < PATIENCE, "{of} has {count}, not {many}: {place}");
-            Stop::default().wait(PAUSE);
         }
     }
 
@@ -133,4 +127,16 @@ impl Side {
             }
         }
     }
+}
+
+/// Waits until something holds; says whether it came to that.
+fn await_that(mut holds: impl FnMut() -> bool) -> bool {
+    let begun = Instant::now();
+    while !holds() {
+        if begun.elapsed() > PATIENCE {
+            return false;
+        }
+        Stop::default().wait(PAUSE);
+    }
+    true
 }
