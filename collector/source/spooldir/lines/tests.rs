@@ -51,12 +51,19 @@ fn a_long_line_is_cut_and_its_rest_is_further_events() {
         assert_eq!(read("abcdef\n\nabc"), ["abc", "def", "", "abc"]);
         // In units of UTF-16, and no letter is cut in two.
         assert_eq!(read("üüüü\na😀😀b"), ["üüü", "ü", "a😀", "😀b"]);
-        // The old name counts, as in Flume.
-        let both = [given[0], ("bufferMaxLineLength", "4")];
-        assert_eq!(all(b"abcde", &both, most).unwrap(), ["abcd", "e"]);
         let latin = [("deserializer.maxLineLength", "3"), ("inputCharset", "ISO-8859-1")];
         assert_eq!(all(b"\xfcbcd\ne", &latin, most).unwrap(), ["übc", "d", "e"]);
     }
+}
+
+#[test]
+fn the_old_name_of_the_longest_line_counts_before_the_new_one() {
+    let given = [("deserializer.maxLineLength", "3"), ("bufferMaxLineLength", "4")];
+    let (settings, found) = keys(&given, |keys| Settings::read(keys, &keys.part("deserializer.")));
+    assert_eq!(settings.longest, 4);
+    let said =
+        "sources.r1.deserializer.maxLineLength: it does not count beside bufferMaxLineLength";
+    assert_eq!(found, [format!("line 1: warning: {said}")]);
 }
 
 #[test]
