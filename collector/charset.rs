@@ -113,7 +113,7 @@ impl Charset {
                 Err(error) if faults == Faults::Fail => {
                     Err(Undecodable { at: error.valid_up_to() })
                 }
-                Err(_) => decoded(encoding_rs::UTF_8, bytes, faults).map(Cow::Owned),
+                Err(_) => Ok(Cow::Owned(mended(bytes, faults))),
             },
             Charset::Ascii => {
                 by_byte(bytes, |byte| byte.is_ascii().then(|| char::from(byte)), faults)
@@ -163,6 +163,32 @@ impl Charset {
             Charset::Other(encoding) => encoded(encoding, text),
         }
     }
+}
+
+/// The letters of bytes that should be UTF-8, as Java's `new String` has them: U+FFFD stands for what is none.
+pub fn text(bytes: &[u8]) -> Cow<'_, str> {
+    Charset::Utf8.decode(bytes, Faults::Replace).expect("nothing fails where it is replaced")
+}
+
+/// The letters of UTF-8 with faults in it. To Java half a pair of UTF-16, written as a letter of three bytes,
+/// is one fault; to others it is three.
+fn mended(bytes: &[u8], faults: Faults) -> String {
+    let mut text = String::with_capacity(bytes.len() + 16);
+    let mut rest = bytes;
+    while let Some(chunk) = rest.utf8_chunks().next() {
+        text.push_str(chunk.valid());
+        let fault = &rest[chunk.valid().len()..];
+        let long = match fault {
+            [0xed, 0xa0..=0xbf, 0x80..=0xbf, ..] => 3,
+            [0xed, 0xa0..=0xbf, ..] => 2,
+            _ => chunk.invalid().len(),
+        };
+        if long > 0 && faults == Faults::Replace {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+        rest = &fault[long..];
+    }
+    text
 }
 
 fn by_byte(
@@ -229,19 +255,19 @@ fn encoded(encoding: &'static Encoding, text: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn text(name: &str, bytes: &[u8], faults: Faults) -> Result<String, Undecodable> {
+    fn decoded(name: &str, bytes: &[u8], faults: Faults) -> Result<String, Undecodable> {
         Charset::of(name).unwrap().decode(bytes, faults).map(Cow::into_owned)
     }
 
     #[test]
     fn javas_names_are_known() {
-        assert_eq!(text("UTF8", "ü".as_bytes(), Faults::Fail).unwrap(), "ü");
-        assert_eq!(text("ISO8859_1", b"\xfc\x80", Faults::Fail).unwrap(), "ü\u{80}");
-        assert_eq!(text("Cp1252", b"\x80", Faults::Fail).unwrap(), "€");
-        assert_eq!(text("GBK", b"\xc4\xe3", Faults::Fail).unwrap(), "你");
-        assert_eq!(text("UTF-16", b"\xff\xfea\0", Faults::Fail).unwrap(), "a");
-        assert_eq!(text("UTF-16", b"\0a", Faults::Fail).unwrap(), "a");
-        assert_eq!(text("EUC_JP", b"\xa4\xa2", Faults::Fail).unwrap(), "あ");
+        assert_eq!(decoded("UTF8", "ü".as_bytes(), Faults::Fail).unwrap(), "ü");
+        assert_eq!(decoded("ISO8859_1", b"\xfc\x80", Faults::Fail).unwrap(), "ü\u{80}");
+        assert_eq!(decoded("Cp1252", b"\x80", Faults::Fail).unwrap(), "€");
+        assert_eq!(decoded("GBK", b"\xc4\xe3", Faults::Fail).unwrap(), "你");
+        assert_eq!(decoded("UTF-16", b"\xff\xfea\0", Faults::Fail).unwrap(), "a");
+        assert_eq!(decoded("UTF-16", b"\0a", Faults::Fail).unwrap(), "a");
+        assert_eq!(decoded("EUC_JP", b"\xa4\xa2", Faults::Fail).unwrap(), "あ");
         for unknown in ["nosuch", "hz-gb-2312", ""] {
             assert_eq!(Charset::of(unknown), None, "{unknown}");
         }
@@ -250,9 +276,40 @@ mod tests {
     #[test]
     fn bytes_that_are_no_letter_fail_or_are_replaced_or_left_out() {
         for name in ["UTF-8", "US-ASCII", "GBK"] {
-            assert_eq!(text(name, b"ab\xff", Faults::Fail), Err(Undecodable { at: 2 }), "{name}");
-            assert_eq!(text(name, b"a\xff\nb", Faults::Replace).unwrap(), "a\u{fffd}\nb", "{name}");
-            assert_eq!(text(name, b"a\xff\nb", Faults::Ignore).unwrap(), "a\nb", "{name}");
+            assert_eq!(
+                decoded(name, b"ab\xff", Faults::Fail),
+                Err(Undecodable { at: 2 }),
+                "{name}"
+            );
+            assert_eq!(
+                decoded(name, b"a\xff\nb", Faults::Replace).unwrap(),
+                "a\u{fffd}\nb",
+                "{name}"
+            );
+            assert_eq!(decoded(name, b"a\xff\nb", Faults::Ignore).unwrap(), "a\nb", "{name}");
+        }
+    }
+
+    /// As Flume 1.11 on Java 17 reads them.
+    #[test]
+    fn faults_of_utf8_are_cut_as_java_cuts_them() {
+        let cases: [(&[u8], &str); 10] = [
+            (b"half \xed\xa0\x80.", "half *."),
+            (b"both \xed\xa0\xbd\xed\xb8\x80.", "both **."),
+            (b"cut \xed\xa0.", "cut *."),
+            (b"cut \xed\xa0", "cut *"),
+            (b"overlong \xc0\xaf\xe0\x80\xaf", "overlong *****"),
+            (b"overlong \xf0\x80\x80\x80", "overlong ****"),
+            (b"too high \xf4\x90\x80\x80", "too high ****"),
+            (b"three of four \xf0\x9d\x84.", "three of four *."),
+            (b"two of three \xe2\x82\xe2\x82\xac", "two of three *\u{20ac}"),
+            (b"lone \xff\x80", "lone **"),
+        ];
+        for (bytes, expected) in cases {
+            let replaced = expected.replace('*', "\u{fffd}");
+            assert_eq!(text(bytes), replaced);
+            let ignored = Charset::Utf8.decode(bytes, Faults::Ignore).unwrap();
+            assert_eq!(ignored, expected.replace('*', ""));
         }
     }
 

@@ -24,7 +24,7 @@
 //! - [`charset`]: charsets by Java's names;
 //! - [`hdfs`]: connections to Hadoop's file systems, for reading; [`storage`]: what sinks write files into;
 //! - [`kafka`]: clients of Kafka; [`java_regex`]: Java's regular expressions;
-//! - [`stop`]: how threads are told to end; [`lock`]: what one process has alone.
+//! - [`stop`]: how threads are told to end; [`lock`]: what one process has alone; [`machine`]: the machine's names.
 //!
 //! The crate knows nothing of what its events mean.
 
@@ -43,6 +43,7 @@ pub mod java_regex;
 pub mod kafka;
 pub mod keys;
 pub mod lock;
+pub mod machine;
 pub mod parts;
 pub mod properties;
 pub mod running;

@@ -45,6 +45,18 @@ impl Flume {
     /// A counter of a component, such as `SOURCE.r1` and `EventAcceptedCount`; 0 where there is none.
     #[track_caller]
     pub fn count(&self, component: &str, counter: &str) -> u64 {
+        self.counters()[component][counter].as_str().map_or(0, |count| count.parse().unwrap())
+    }
+
+    /// The components that count, as `SOURCE.r1`.
+    #[track_caller]
+    pub fn components(&self) -> Vec<String> {
+        let counters = self.counters();
+        counters.as_object().unwrap().keys().cloned().collect()
+    }
+
+    #[track_caller]
+    fn counters(&self) -> Value {
         let mut socket = TcpStream::connect(self.0.address()).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
@@ -52,9 +64,7 @@ impl Flume {
         socket.read_to_end(&mut answer).unwrap();
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let (_, json) = answer.split_once("\r\n\r\n").unwrap();
-        let json: Value =
-            serde_json::from_str(json.trim()).unwrap_or_else(|error| panic!("{error}: {json}"));
-        json[component][counter].as_str().map_or(0, |count| count.parse().unwrap())
+        serde_json::from_str(json.trim()).unwrap_or_else(|error| panic!("{error}: {json}"))
     }
 
     /// Waits until a counter of a component has come to this.

@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use self::joda::Format;
+use crate::charset;
 use crate::event::{Event, Text};
 use crate::java_regex::JavaRegex;
 use crate::keys::Keys;
@@ -101,7 +102,7 @@ fn serializer(keys: &Keys<'_>, name: &str) -> Option<(Text, Serializer)> {
 impl super::Interceptor for RegexExtractor {
     fn intercept(&self, event: &mut Event) -> bool {
         let Some(regex) = &self.regex else { return true };
-        let text = String::from_utf8_lossy(&event.body);
+        let text = charset::text(&event.body);
         let Some(found) = regex.captures(&text, 0) else { return true };
         for (group, (header, serializer)) in (1..=regex.groups()).zip(&self.serializers) {
             let Some(text) = found.get(group) else { continue };

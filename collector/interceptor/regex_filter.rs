@@ -1,5 +1,6 @@
 //! Lets events pass, or drops them, by what stands in their bodies.
 
+use crate::charset;
 use crate::event::Event;
 use crate::java_regex::JavaRegex;
 use crate::keys::Keys;
@@ -26,6 +27,6 @@ impl RegexFilter {
 impl super::Interceptor for RegexFilter {
     fn intercept(&self, event: &mut Event) -> bool {
         let Some(regex) = &self.regex else { return true };
-        regex.find(&String::from_utf8_lossy(&event.body)) != self.excludes
+        regex.find(&charset::text(&event.body)) != self.excludes
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::charset;
 use crate::event::Event;
 use crate::java_regex::{JavaRegex, Replacement};
 use crate::keys::Keys;
@@ -39,7 +40,7 @@ impl Charset {
 
     fn decode(self, body: &[u8]) -> Cow<'_, str> {
         match self {
-            Charset::Utf8 => String::from_utf8_lossy(body),
+            Charset::Utf8 => charset::text(body),
             Charset::Bytes(last) => {
                 let character = |&byte: &u8| if byte <= last { byte as char } else { '\u{fffd}' };
                 body.iter().map(character).collect()

@@ -1,6 +1,7 @@
 use super::*;
 use crate::event::Headers;
 use crate::kafka::given;
+use crate::machine;
 
 /// Reads an interceptor, which must be well.
 fn interceptor(kind: &str, keys: &[(&str, &str)]) -> Box<dyn Interceptor> {
@@ -26,6 +27,16 @@ fn shown(headers: &Headers) -> Vec<(&str, &str)> {
 }
 
 const FLUMES: &str = "org.apache.flume.interceptor.";
+
+#[test]
+fn the_machine_is_its_address_or_the_name_that_this_has() {
+    let mut looked_at = event("", &[]);
+    interceptor("host", &[]).intercept(&mut looked_at);
+    let keys = [("useIP", "false"), ("hostHeader", "name")];
+    interceptor("host", &keys).intercept(&mut looked_at);
+    let (address, name) = (machine::named("IP").unwrap(), machine::full_name());
+    assert_eq!(shown(&looked_at.headers), [("host", &*address), ("name", &name)]);
+}
 
 #[test]
 fn a_static_header_stays_as_it_is_unless_it_is_told_otherwise() {

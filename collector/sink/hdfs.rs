@@ -28,7 +28,6 @@ mod bucket;
 mod codec;
 mod ending;
 mod format;
-mod host;
 mod open_files;
 mod path;
 mod sequence;

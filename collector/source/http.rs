@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | 200 | every required channel has them all |
 //! | 400 | what was posted is no event; none of it is put |
+//! | 403, 405, 501 | it came by another method than `POST` or `GET` (Flume's) |
 //! | 413 | it is longer than 64 MiB |
 //! | 503 | a channel has no room, or has failed: all of it may be posted again |
 
@@ -20,8 +21,8 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
@@ -269,6 +270,9 @@ fn put(waiting: &Mutex<Receiver<Waiting>>, inlet: &Inlet) {
 
 async fn take(State(served): State<Served>, request: Request<Body>) -> (StatusCode, String) {
     let (head, body) = request.into_parts();
+    if let Some(refused) = refused(&head.method) {
+        return (refused, format!("events are posted, and {} is not\n", head.method));
+    }
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let most = match &served.takes {
         Takes::Json => LONGEST,
@@ -307,6 +311,16 @@ async fn take(State(served): State<Served>, request: Request<Body>) -> (StatusCo
         return busy();
     }
     answer.await.unwrap_or_else(|_| busy())
+}
+
+/// What is answered to a method that brings no events, as Flume and its server do.
+fn refused(method: &Method) -> Option<StatusCode> {
+    match *method {
+        Method::POST | Method::GET | Method::HEAD => None,
+        Method::PUT | Method::DELETE => Some(StatusCode::METHOD_NOT_ALLOWED),
+        Method::OPTIONS | Method::TRACE => Some(StatusCode::FORBIDDEN),
+        _ => Some(StatusCode::NOT_IMPLEMENTED),
+    }
 }
 
 /// What stands behind a question mark, decoded; of a name the first value.

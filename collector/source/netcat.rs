@@ -36,7 +36,7 @@ const AT_ONCE: usize = 100;
 pub struct Netcat {
     bind: String,
     port: u16,
-    /// In letters, with its end.
+    /// In units of UTF-16, with its end.
     longest: usize,
     answers: bool,
     charset: Charset,
@@ -139,6 +139,11 @@ fn is_nothing(error: &io::Error) -> bool {
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
+/// How long a text is to Java.
+fn units(text: &str) -> usize {
+    text.chars().map(char::len_utf16).sum()
+}
+
 /// One connection.
 struct Peer<'s> {
     netcat: &'s Netcat,
@@ -163,14 +168,12 @@ impl Peer<'_> {
             heard.extend_from_slice(&block[..read]);
             let end = self.lines_end(&heard);
             let mut lines = self.lines(&heard[..end]);
-            let too_long =
-                lines.iter().position(|line| line.chars().count() >= self.netcat.longest);
+            let too_long = lines.iter().position(|line| units(line) >= self.netcat.longest);
             let rest = &heard[end..];
-            // Four bytes are a letter at least; so many that are no line yet are none.
-            let endless = rest.len() >= self.netcat.longest && {
-                let letters = self.text(rest).chars().count();
-                letters >= self.netcat.longest || rest.len() / 4 >= self.netcat.longest
-            };
+            // Four bytes are a unit at least; so many that are no line yet are none.
+            let endless = rest.len() >= self.netcat.longest
+                && (units(&self.text(rest)) >= self.netcat.longest
+                    || rest.len() / 4 >= self.netcat.longest);
             if read == 0 && too_long.is_none() && !endless && !rest.is_empty() {
                 lines.push(self.text(rest));
             }
@@ -294,7 +297,11 @@ mod tests {
 
     #[test]
     fn a_line_that_is_too_long_ends_the_connection() {
-        for line in [&b"abcde\nx\n"[..], b"abcdefgh"] {
+        // Two letters, and four units of UTF-16, still fit.
+        let fits = "\u{1d11e}\u{1d11e}\n".as_bytes();
+        assert_eq!(say(&[("max-line-length", "5")], 100, &[fits]).1, ["\u{1d11e}\u{1d11e}"]);
+        let pairs = "\u{1d11e}\u{1d11e}\u{1d11e}\n".as_bytes();
+        for line in [&b"abcde\nx\n"[..], b"abcdefgh", pairs] {
             let (answer, put) = say(&[("max-line-length", "5")], 100, &[b"abcd\n", line]);
             assert!(answer.ends_with("(5 chars, including newline)\n"), "{answer}");
             assert_eq!(put, ["abcd"]);

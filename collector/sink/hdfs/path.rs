@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
-use super::host;
 use super::zone::{self, Rounding};
 use crate::event::{Event, Text};
+use crate::machine;
 
 /// How many places are remembered.
 const REMEMBERED: usize = 8;
@@ -56,7 +56,7 @@ impl Template {
                 template.parts.push(Part::Header(name.to_owned()));
                 rest = after;
             } else if let Some((word, after)) = within(behind, '[', ']', "") {
-                template.push(&host::named(word).ok_or_else(|| UnknownHost(word.to_owned()))?);
+                template.push(&machine::named(word).ok_or_else(|| UnknownHost(word.to_owned()))?);
                 rest = after;
             } else if let Some(letter) = behind.chars().next().filter(|&c| is_word(c) || c == '%') {
                 match letter {

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::format::Format;
-use super::host;
 use super::path::{Clock, Places, Template};
 use super::zone::{self, Rounding};
 use crate::keys::Keys;
+use crate::machine;
 use crate::running;
 use crate::storage::{Credentials, Root, hadoop};
 
@@ -220,7 +220,7 @@ fn credentials(keys: &Keys<'_>, root: &Root) -> Credentials {
     let credentials = Credentials {
         user: keys.text(user),
         principal: keys.text(principal).map(|name| match name.contains("_HOST") {
-            true => name.replace("_HOST", &host::fqdn().to_ascii_lowercase()),
+            true => name.replace("_HOST", &machine::full_name().to_ascii_lowercase()),
             false => name,
         }),
         keytab: keys.text(keytab),

@@ -2,21 +2,17 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::{Bad, Posted};
 use crate::charset::{Charset, Faults, Order};
 use crate::event::{Event, Text};
 
-#[derive(Debug, Deserialize)]
-struct Raw {
-    #[serde(default)]
-    headers: Option<BTreeMap<String, Value>>,
-    #[serde(default)]
-    body: Option<Value>,
-}
+/// An object; of a name that stands twice the last value counts.
+type Object<'j> = BTreeMap<String, &'j RawValue>;
 
 /// The charset of a body: what it is decoded by, and what the events' bodies are encoded by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,30 +26,70 @@ enum Letters {
 pub fn events(posted: &Posted) -> Result<Vec<Event>, Bad> {
     let letters = letters(posted.content_type.as_deref().unwrap_or_default())?;
     let text = letters.decode(&posted.body)?;
-    let raw: Vec<Raw> = serde_json::from_str(&text)?;
-    raw.into_iter().map(|raw| event(raw, letters)).collect()
+    let raw: Vec<Object<'_>> = serde_json::from_str(&text)?;
+    raw.iter().map(|raw| event(raw, letters)).collect()
 }
 
-fn event(raw: Raw, letters: Letters) -> Result<Event, Bad> {
-    let header = |(name, value): (String, Value)| {
-        Ok::<(Text, Text), Bad>((name.into(), plain(value)?.into()))
-    };
-    let headers = raw.headers.unwrap_or_default().into_iter().filter(|(_, value)| !value.is_null());
-    let headers = headers.map(header).collect::<Result<_, _>>()?;
-    let body = raw.body.filter(|body| !body.is_null()).map(plain).transpose()?.unwrap_or_default();
+fn event(raw: &Object<'_>, letters: Letters) -> Result<Event, Bad> {
+    let headers = raw.get("headers").map(|headers| serde_json::from_str(headers.get()));
+    let Pairs(headers) = headers.transpose()?.flatten().unwrap_or_default();
+    let texts = headers.into_iter().filter_map(|(name, value)| {
+        plain(value).transpose().map(|value| Ok((Text::from(name), Text::from(value?))))
+    });
+    let headers = texts.collect::<Result<_, Bad>>()?;
+    let body = raw.get("body").map_or(Ok(None), |body| plain(body))?.unwrap_or_default();
     Ok(Event { headers, body: letters.encode(body).into() })
 }
 
-/// A value that stands for a text; as in Flume, a number or a yes or no does, too.
-fn plain(value: Value) -> Result<String, Bad> {
-    use serde::de::Error;
-    match value {
-        Value::String(text) => Ok(text),
-        Value::Number(number) => Ok(number.to_string()),
-        Value::Bool(flag) => Ok(flag.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => {
-            Err(serde_json::Error::custom("a header or body is no text").into())
+/// Headers: an object, or, as in Flume, an array of pairs (PHP writes an empty one where there are none); none
+/// stands twice.
+#[derive(Debug, Default)]
+struct Pairs<'j>(BTreeMap<String, &'j RawValue>);
+
+impl<'j> Pairs<'j> {
+    fn add<E: Error>(&mut self, (name, value): (String, &'j RawValue)) -> Result<(), E> {
+        match self.0.insert(name, value) {
+            None => Ok(()),
+            Some(_) => Err(E::custom("a header stands twice")),
         }
+    }
+}
+
+impl<'j> Deserialize<'j> for Pairs<'j> {
+    fn deserialize<D: Deserializer<'j>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Pairs::default())
+    }
+}
+
+impl<'j> Visitor<'j> for Pairs<'j> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("headers")
+    }
+
+    fn visit_map<M: MapAccess<'j>>(mut self, mut map: M) -> Result<Self, M::Error> {
+        while let Some(pair) = map.next_entry()? {
+            self.add(pair)?;
+        }
+        Ok(self)
+    }
+
+    fn visit_seq<S: SeqAccess<'j>>(mut self, mut seq: S) -> Result<Self, S::Error> {
+        while let Some(pair) = seq.next_element()? {
+            self.add(pair)?;
+        }
+        Ok(self)
+    }
+}
+
+/// A value that stands for a text; as in Flume, a number, as it is written, or a yes or no does, too.
+fn plain(value: &RawValue) -> Result<Option<String>, Bad> {
+    match value.get().as_bytes() {
+        b"null" => Ok(None),
+        [b'"', ..] => Ok(Some(serde_json::from_str(value.get())?)),
+        [b'[' | b'{', ..] => Err(serde_json::Error::custom("a header or body is no text").into()),
+        _ => Ok(Some(value.get().to_owned())),
     }
 }
 

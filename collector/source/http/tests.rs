@@ -21,8 +21,9 @@ fn post(http: &Http, capacity: usize, posts: &[(&str, &str, &[u8])]) -> (Vec<u16
         threads.spawn(|| http.serve(listener, &trial.inlet, &trial.stop).unwrap());
         let answers = posts.iter().map(|(path, content_type, body)| {
             let mut peer = TcpStream::connect(address).unwrap();
+            let (method, path) = path.split_once(' ').unwrap_or(("POST", path));
             let head = format!(
-                "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nContent-Length: \
+                "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nContent-Length: \
                  {}\r\nConnection: close\r\n\r\n",
                 body.len()
             );
@@ -58,6 +59,38 @@ fn an_array_of_events_is_put_and_anything_else_is_a_bad_request() {
     assert_eq!(bodies(&put), ["xü", "y", ""]);
     let headers: Vec<_> = put[0].headers.iter().map(|(name, value)| (&**name, &**value)).collect();
     assert_eq!(headers, [("a", "b"), ("n", "1")]);
+}
+
+#[test]
+fn json_is_understood_as_flumes_library_does() {
+    let posts: [(&str, &str, &[u8]); 7] = [
+        ("/", JSON, br#"[{"headers":{"n":1.50,"e":1E2,"y":true,"null":null},"body":12345678901234567890123}]"#),
+        ("/", JSON, br#"[{"headers":[],"body":"php"},{"headers":[["a","1"]],"body":"pair"}]"#),
+        ("/", JSON, br#"[{"body":"first","headers":null,"body":"last"}]"#),
+        ("/", JSON, b"[[]]"),
+        ("/", JSON, br#"[[{"a":"b"},"x"]]"#),
+        ("/", JSON, br#"[{"headers":{"a":"1","a":"2"},"body":"x"}]"#),
+        ("/", JSON, br#"[{"headers":[["a"]],"body":"x"}]"#),
+    ];
+    let (answers, put) = post(&http(&[]), 100, &posts);
+    assert_eq!(answers, [200, 200, 200, 400, 400, 400, 400]);
+    assert_eq!(bodies(&put), ["12345678901234567890123", "php", "pair", "last"]);
+    let headers = |event: &Event| {
+        event.headers.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+    };
+    assert_eq!(headers(&put[0]), ["e=1E2", "n=1.50", "y=true"]);
+    assert_eq!(headers(&put[2]), ["a=1"]);
+}
+
+#[test]
+fn events_are_posted_and_no_other_method_brings_them() {
+    let event = br#"[{"body":"x"}]"#;
+    let methods = ["POST", "GET", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"];
+    let paths = methods.map(|method| format!("{method} /"));
+    let posts: Vec<_> = paths.iter().map(|path| (&**path, JSON, &event[..])).collect();
+    let (answers, put) = post(&http(&[]), 100, &posts);
+    assert_eq!(answers, [200, 200, 405, 405, 403, 403, 501]);
+    assert_eq!(put.len(), 2);
 }
 
 #[test]

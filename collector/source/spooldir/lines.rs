@@ -20,6 +20,9 @@ const BLOCK: usize = 512 << 10;
 /// A line that has no end within so many bytes is cut there, whatever its length may be.
 const LONGEST: usize = 64 << 20;
 
+/// The name of the longest line's key before there were deserializers; Flume obeys it before the new one.
+const OLD: &str = "bufferMaxLineLength";
+
 /// How lines become events.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -40,13 +43,17 @@ impl Settings {
         );
         let input = Charset::read(keys, "inputCharset");
         let mut longest = own.count("maxLineLength", 2048);
-        if let Some(old) = keys.renamed("bufferMaxLineLength", "deserializer.maxLineLength") {
+        let old = if own.is_given("maxLineLength") {
+            keys.text(OLD).inspect(|_| {
+                own.doubtful("maxLineLength", format_args!("it does not count beside {OLD}"));
+            })
+        } else {
+            keys.renamed(OLD, "deserializer.maxLineLength")
+        };
+        if let Some(old) = old {
             match old.parse() {
-                Ok(number) if number >= 1 && !own.is_given("maxLineLength") => longest = number,
-                Ok(1_usize..) => {
-                    keys.doubtful("bufferMaxLineLength", "deserializer.maxLineLength counts");
-                }
-                _ => keys.wrong("bufferMaxLineLength", &old, "a whole number from 1"),
+                Ok(number @ 1_usize..) => longest = number,
+                _ => keys.wrong(OLD, &old, "a whole number from 1"),
             }
         }
         Settings { input, output: Charset::read(own, "outputCharset"), faults, longest }

@@ -374,6 +374,7 @@ fn mistakes_are_told() {
         ("deletePolicy", "later"),
         ("inputCharset", "nosuch"),
         ("bufferMaxLineLength", "100"),
+        ("deserializer.maxLineLength", "5"),
         ("deserializer.maxLineLenght", "5"),
         ("includePattern", "(a"),
         ("maxBackoff", "5"),
@@ -383,10 +384,10 @@ fn mistakes_are_told() {
         "line 1: sources.r1.deserializer is com.example.Mine$Builder; allowed: LINE",
         "line 2: sources.r1.deletePolicy is later; allowed: never, immediate",
         "line 3: sources.r1.inputCharset is nosuch; allowed: a charset",
-        "line 4: warning: sources.r1.bufferMaxLineLength is an old name",
-        "line 5: warning: sources.r1.deserializer.maxLineLenght is no key",
-        "line 6: sources.r1.includePattern: (a cannot be used",
-        "line 7: warning: sources.r1.maxBackoff has no effect",
+        "line 5: warning: sources.r1.deserializer.maxLineLength: it does not count beside bufferMax",
+        "line 6: warning: sources.r1.deserializer.maxLineLenght is no key",
+        "line 7: sources.r1.includePattern: (a cannot be used",
+        "line 8: warning: sources.r1.maxBackoff has no effect",
         "sources.r1.spoolDir is missing",
     ];
     assert_eq!(found.len(), begins.len(), "{found:#?}");

@@ -42,7 +42,7 @@ fn every_kind_of_escape_has_its_place() {
     assert_eq!(shown("/%%H/%q%_%9x/100%"), "/%H/x/100%/|n");
     assert_eq!(shown("/%{a b}/%{}/%[a b]/%-"), "/%{a b}/%{}/%[a b]/%-/|n");
     assert_eq!(shown("/%D/%t/%s"), "/10/16/15/1444988339123/1444987800/|n");
-    let host = host::named("localhost").unwrap();
+    let host = machine::named("localhost").unwrap();
     assert_eq!(shown("/%[LOCALHOST]"), format!("/{host}/|n"));
     assert_eq!(Template::parse("/%[mac]"), Err(UnknownHost("mac".to_owned())));
 }
@@ -118,7 +118,7 @@ fn by_pattern(text: &str, headers: &Event) -> Option<String> {
             return headers.headers.get(name.as_str()).map_or(String::new(), ToString::to_string);
         }
         if let Some(word) = found.get(3) {
-            let named = host::named(word.as_str());
+            let named = machine::named(word.as_str());
             is_known &= named.is_some();
             return named.unwrap_or_default();
         }

@@ -57,6 +57,16 @@ fn a_long_line_is_cut_and_its_rest_is_further_events() {
 }
 
 #[test]
+fn the_old_name_of_the_longest_line_counts_before_the_new_one() {
+    let given = [("deserializer.maxLineLength", "3"), ("bufferMaxLineLength", "4")];
+    let (settings, found) = keys(&given, |keys| Settings::read(keys, &keys.part("deserializer.")));
+    assert_eq!(settings.longest, 4);
+    let said =
+        "sources.r1.deserializer.maxLineLength: it does not count beside bufferMaxLineLength";
+    assert_eq!(found, [format!("line 1: warning: {said}")]);
+}
+
+#[test]
 fn lines_longer_than_any_block_are_cut_likewise() {
     let long = "xü".repeat(BLOCK);
     let text = format!("a\n{long}\nb\n{long}");
