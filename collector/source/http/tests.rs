@@ -3,7 +3,7 @@ use std::net::TcpStream;
 use std::process::Command;
 
 use super::*;
-use crate::source::trial::{Trial, bodies, read};
+use crate::source::trial::{Ends, Trial, bodies, read};
 
 fn http(given: &[(&str, &str)]) -> Http {
     let mut all = vec![("bind", "127.0.0.1"), ("port", "0")];
@@ -22,13 +22,6 @@ fn serving<T>(
     let trial = Trial::new(capacity);
     let listener = http.listen().unwrap();
     let address = listener.local_addr().unwrap();
-    // Even a test that fails comes to its end.
-    struct Ends<'a>(&'a Stop);
-    impl Drop for Ends<'_> {
-        fn drop(&mut self) {
-            self.0.stop();
-        }
-    }
     let done = std::thread::scope(|threads| {
         threads.spawn(|| http.serve(listener, &trial.inlet, &trial.stop).unwrap());
         let _ends = Ends(&trial.stop);
