@@ -19,6 +19,8 @@ pub struct Keys<'a> {
     /// The component that a mistake spoils: the path of the whole.
     component: String,
     given: BTreeMap<String, &'a Property>,
+    /// What old names say of keys that are not given.
+    older: RefCell<BTreeMap<String, &'a Property>>,
     findings: &'a Findings,
     asked: RefCell<BTreeMap<String, Asked>>,
 }
@@ -58,6 +60,7 @@ impl<'a> Keys<'a> {
             path: path.to_owned(),
             component: path.to_owned(),
             given: given.into_iter().collect(),
+            older: RefCell::default(),
             findings,
             asked: RefCell::default(),
         }
@@ -75,6 +78,7 @@ impl<'a> Keys<'a> {
             path: format!("{}.{}", self.path, prefix.trim_end_matches('.')),
             component: self.component.clone(),
             given: below.collect(),
+            older: RefCell::default(),
             findings: self.findings,
             asked: RefCell::default(),
         }
@@ -113,7 +117,7 @@ impl<'a> Keys<'a> {
 
     /// The text of a key, which may be empty: Flume complains of that, and takes it as empty.
     pub fn text_or_empty(&self, key: &str) -> String {
-        let value = self.given.get(key).map(|property| property.value.clone());
+        let value = self.property(key).map(|property| property.value.clone());
         let given = value.is_some();
         let value = value.unwrap_or_default();
         self.note(key, Some(value.clone()), given);
@@ -123,7 +127,7 @@ impl<'a> Keys<'a> {
     /// The text of a key that must be there; where it is not, that is a mistake, and the text empty.
     pub fn required(&self, key: &str) -> String {
         self.text(key).unwrap_or_else(|| {
-            if !self.given.contains_key(key) {
+            if !self.is_given(key) {
                 self.mistake(None, format!("{}.{key} is missing: it has no default", self.path));
             }
             String::new()
@@ -240,6 +244,13 @@ impl<'a> Keys<'a> {
         Some(value)
     }
 
+    /// A key that goes by an old name, too: likewise, and whoever asks for the new one hears what the old one says.
+    pub fn also(&self, old: &str, new: &str) {
+        if self.renamed(old, new).is_some() {
+            self.older.borrow_mut().insert(new.to_owned(), self.given[old]);
+        }
+    }
+
     /// A key that Flume obeys and the collector does not: a mistake where it is given.
     pub fn refuse(&self, key: &str, instead: &str) {
         self.asked.borrow_mut().insert(key.to_owned(), Asked::Ignored);
@@ -280,12 +291,12 @@ impl<'a> Keys<'a> {
 
     /// Whether the key was given.
     pub fn is_given(&self, key: &str) -> bool {
-        self.given.contains_key(key)
+        self.property(key).is_some()
     }
 
     /// The line of a key, where it is given.
     pub fn line(&self, key: &str) -> Option<usize> {
-        self.given.get(key).map(|property| property.line)
+        self.property(key).map(|property| property.line)
     }
 
     /// Ends the asking: warns of all keys that nobody has asked for, with the nearest known one, and
@@ -317,8 +328,12 @@ impl<'a> Keys<'a> {
         settings.collect()
     }
 
+    fn property(&self, key: &str) -> Option<&'a Property> {
+        self.given.get(key).or(self.older.borrow().get(key)).copied()
+    }
+
     fn raw(&self, key: &str) -> Option<String> {
-        let property = self.given.get(key)?;
+        let property = self.property(key)?;
         if property.value.is_empty() {
             self.mistake(Some(property.line), format!("{}.{key} has no value", self.path));
             return None;
@@ -417,6 +432,25 @@ mod tests {
             "line 3: sources.r1.mode is fast; allowed: slow, slower",
             "line 4: sources.r1.empty has no value",
             "sources.r1.command is missing: it has no default",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn an_old_name_counts_where_the_new_one_is_not_given() {
+        let given = [("oldFlag", "true"), ("port", "7"), ("oldPort", "8"), ("oldNumber", "none")];
+        let (read, found) = with(&given, |keys| {
+            for (old, new) in [("oldFlag", "flag"), ("oldPort", "port"), ("oldNumber", "number")] {
+                keys.also(old, new);
+            }
+            (keys.flag("flag", false), keys.port("port"), keys.count("number", 5))
+        });
+        assert_eq!(read, (true, 7, 5));
+        let expected = [
+            "line 1: warning: sources.r1.oldFlag is an old name of flag",
+            "line 3: warning: sources.r1.oldPort does not count beside port",
+            "line 4: warning: sources.r1.oldNumber is an old name of number",
+            "line 4: sources.r1.number is none; allowed: a whole number from 1",
         ];
         assert_eq!(found, expected);
     }

@@ -60,8 +60,12 @@ pub trait Out: Send {
     /// Writes at the end.
     fn write(&mut self, bytes: Bytes) -> Later<'_, ()>;
 
-    /// Makes safe what was written.
+    /// Makes safe what was written, all of it: a sync that is well after one that has failed is no less.
     fn sync(&mut self) -> Later<'_, ()>;
+
+    /// Whether the sync that has failed last may be tried again: the file is as it was, and its file system
+    /// was only away.
+    fn may_sync_again(&self) -> bool;
 
     /// Ends the file.
     fn close(&mut self) -> Later<'_, ()>;

@@ -2,17 +2,24 @@
 //!
 //! What a store is, its first bytes say: the types JKS and PKCS12 are one to Java, which reads either under
 //! both names. Stores in Java's own format are refused, with the command that makes PKCS12 of them.
+//!
+//! [`stream`] is a connection by TLS for tasks.
+
+pub mod stream;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use native_tls::{Certificate, Identity, Protocol, TlsAcceptor, TlsConnector};
+use native_tls::{Certificate, Protocol, TlsConnector};
 use openssl::error::ErrorStack;
 use openssl::pkcs12::{ParsedPkcs12_2, Pkcs12};
-use openssl::pkey::PKey;
+use openssl::pkey::{PKey, Private};
 use openssl::provider::Provider;
+use openssl::ssl::{SslAcceptor, SslMethod, SslVersion};
+use openssl::x509::X509;
 
 use crate::keys::Keys;
+use crate::stop::chain;
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +63,7 @@ pub enum Error {
         /// The store.
         path: PathBuf,
         /// Why.
-        source: native_tls::Error,
+        source: ErrorStack,
     },
     /// OpenSSL does not do what it should.
     #[error("cannot set up TLS")]
@@ -136,48 +143,76 @@ impl Shown {
         let key = keys.text("keystore-key").map(PathBuf::from);
         let password = keys.text("keystore-password").unwrap_or_default();
         read_type(keys, "keystore-type");
-        judge(keys, "keystore", &store);
         let versions = Versions::read(keys);
-        Some(Shown { store: store.into(), key, password, versions })
+        let shown = Shown { store: store.into(), key, password, versions };
+        if !shown.store.as_os_str().is_empty()
+            && let Err(error) = shown.acceptor()
+        {
+            let key = match &error {
+                Error::Read { path, .. } if shown.key.as_ref() == Some(path) => "keystore-key",
+                _ => "keystore",
+            };
+            keys.mistaken(key, chain(&error));
+        }
+        Some(shown)
     }
 
     /// Opens the store.
     ///
+    /// native-tls is not used here: its servers never speak TLSv1.3.
+    ///
     /// # Errors
     ///
     /// If it cannot be opened, or has no certificate with its key.
-    pub fn acceptor(&self) -> Result<TlsAcceptor, Error> {
-        let usable = |source| Error::Use { path: self.store.clone(), source };
-        let store = read(&self.store)?;
-        let identity = if is_pem(&store) {
-            let path = self.key.as_ref().unwrap_or(&self.store);
-            let key = match &self.key {
-                Some(path) => read(path)?,
-                None => store.clone(),
+    pub fn acceptor(&self) -> Result<SslAcceptor, Error> {
+        let (key, chain) = self.identity()?;
+        let build = || {
+            let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
+            let (least, most) = self.versions.range();
+            let number = |version| match version {
+                Protocol::Tlsv13 => SslVersion::TLS1_3,
+                _ => SslVersion::TLS1_2,
             };
-            let open = |source| Error::Open { path: path.clone(), source };
-            // The password is asked for where the key is encrypted, and only there.
-            let key = PKey::private_key_from_pem_passphrase(&key, self.password.as_bytes());
-            let key = key.and_then(|key| key.private_key_to_pem_pkcs8()).map_err(open)?;
-            Identity::from_pkcs8(&store, &key).map_err(usable)?
-        } else {
-            let parsed = open(&self.store, &store, &self.password)?;
-            let lacks = |what| Error::Lacks { path: self.store.clone(), what };
-            let key = parsed.pkey.ok_or_else(|| lacks("private key"))?;
-            let certificate = parsed.cert.ok_or_else(|| lacks("certificate for its key"))?;
-            let unreadable = |source| Error::Open { path: self.store.clone(), source };
-            let mut chain = certificate.to_pem().map_err(unreadable)?;
-            // They come the other way round.
-            for certificate in parsed.ca.iter().flatten().rev() {
-                chain.extend(certificate.to_pem().map_err(unreadable)?);
+            builder.set_min_proto_version(Some(number(least)))?;
+            builder.set_max_proto_version(most.map(number))?;
+            let mut chain = chain.into_iter();
+            if let Some(own) = chain.next() {
+                builder.set_certificate(&own)?;
             }
-            let key = key.private_key_to_pem_pkcs8().map_err(unreadable)?;
-            Identity::from_pkcs8(&chain, &key).map_err(usable)?
+            chain.try_for_each(|above| builder.add_extra_chain_cert(above))?;
+            builder.set_private_key(&key)?;
+            builder.check_private_key()?;
+            Ok(builder.build())
         };
-        let (least, most) = self.versions.range();
-        let mut builder = TlsAcceptor::builder(identity);
-        builder.min_protocol_version(Some(least)).max_protocol_version(most);
-        builder.build().map_err(usable)
+        build().map_err(|source| Error::Use { path: self.store.clone(), source })
+    }
+
+    /// The key, and the certificates: its own, and those that vouch for it.
+    fn identity(&self) -> Result<(PKey<Private>, Vec<X509>), Error> {
+        let lacks = |what| Error::Lacks { path: self.store.clone(), what };
+        let store = read(&self.store)?;
+        if !is_pem(&store) {
+            let parsed = open(&self.store, &store, &self.password)?;
+            let key = parsed.pkey.ok_or_else(|| lacks("private key"))?;
+            let own = parsed.cert.ok_or_else(|| lacks("certificate for its key"))?;
+            // They come the other way round.
+            let above = parsed.ca.into_iter().flatten().rev();
+            return Ok((key, [own].into_iter().chain(above).collect()));
+        }
+        let path = self.key.as_ref().unwrap_or(&self.store);
+        let key = match &self.key {
+            Some(path) => &read(path)?,
+            None => &store,
+        };
+        let open = |source| Error::Open { path: path.clone(), source };
+        // The password is asked for where the key is encrypted, and only there.
+        let key = PKey::private_key_from_pem_passphrase(key, self.password.as_bytes());
+        let unreadable = |source| Error::Open { path: self.store.clone(), source };
+        let chain = X509::stack_from_pem(&store).map_err(unreadable)?;
+        if chain.is_empty() {
+            return Err(lacks("certificate"));
+        }
+        Ok((key.map_err(open)?, chain))
     }
 }
 
@@ -207,19 +242,17 @@ impl Trusted {
         let store = keys.text("truststore");
         let password = keys.text("truststore-password").unwrap_or_default();
         read_type(keys, "truststore-type");
-        if let Some(store) = &store {
-            judge(keys, "truststore", store);
-        }
         // Flume never looks at the name. Where anybody's certificate would do, that would be no check at all.
         let checks_name = keys.flag("verifyHostname", store.is_none() && !trusts_all);
         let versions = Versions::read(keys);
-        Some(Trusted {
-            store: store.map(PathBuf::from),
-            password,
-            trusts_all,
-            checks_name,
-            versions,
-        })
+        let store = store.map(PathBuf::from);
+        let trusted = Trusted { store, password, trusts_all, checks_name, versions };
+        if trusted.store.is_some()
+            && let Err(error) = trusted.connector()
+        {
+            keys.mistaken("truststore", chain(&error));
+        }
+        Some(trusted)
     }
 
     /// Whom a client trusts that has this store, or the system's authorities without one.
@@ -267,15 +300,6 @@ fn read_type(keys: &Keys<'_>, key: &str) {
     }
 }
 
-/// Looks at a store while its key can still be named.
-fn judge(keys: &Keys<'_>, key: &str, path: &str) {
-    if !path.is_empty()
-        && let Err(error) = read(Path::new(path))
-    {
-        keys.mistaken(key, crate::stop::chain(&error));
-    }
-}
-
 /// The bytes of a store that is not in Java's own format.
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let bytes =
@@ -301,17 +325,16 @@ fn open(path: &Path, store: &[u8], password: &str) -> Result<ParsedPkcs12_2, Err
 }
 
 fn certificates(path: &Path, password: &str) -> Result<Vec<Certificate>, Error> {
-    let usable = |source| Error::Use { path: path.to_owned(), source };
     let store = read(path)?;
     if is_pem(&store) {
-        return Certificate::stack_from_pem(&store).map_err(usable);
+        return Ok(Certificate::stack_from_pem(&store)?);
     }
     let parsed = open(path, &store, password)?;
     let all = parsed.cert.into_iter().chain(parsed.ca.into_iter().flatten());
-    let of = |certificate: openssl::x509::X509| {
+    let of = |certificate: X509| {
         let der = certificate.to_der();
         let der = der.map_err(|source| Error::Open { path: path.to_owned(), source })?;
-        Certificate::from_der(&der).map_err(usable)
+        Ok(Certificate::from_der(&der)?)
     };
     all.map(of).collect()
 }

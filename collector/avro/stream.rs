@@ -8,7 +8,8 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use native_tls::{HandshakeError, TlsAcceptor, TlsConnector, TlsStream};
+use native_tls::{HandshakeError, TlsConnector, TlsStream};
+use openssl::ssl::{self, SslAcceptor, SslStream};
 
 use super::deflate::Deflated;
 use super::frame::is_silence;
@@ -45,6 +46,9 @@ pub enum Error {
     /// TLS does not come about.
     #[error("there is no TLS with the peer")]
     Tls(#[source] native_tls::Error),
+    /// TLS does not come about with a peer that has made the connection.
+    #[error("there is no TLS with the peer")]
+    Accepted(#[source] ssl::Error),
     /// The peer does not go on.
     #[error("the peer says nothing")]
     Silent,
@@ -79,7 +83,7 @@ impl Stream {
     pub fn accepted(
         socket: TcpStream,
         lower: impl Read + Write + Send + 'static,
-        tls: Option<&TlsAcceptor>,
+        tls: Option<&SslAcceptor>,
         is_deflated: bool,
         patience: Duration,
     ) -> Result<Stream, Error> {
@@ -87,14 +91,14 @@ impl Stream {
         let layers: Box<dyn Layers> = match (tls, is_deflated) {
             (None, false) => Box::new(lower),
             (None, true) => Box::new(Deflated::new(lower, SERVER_LEVEL)),
-            (Some(tls), false) => Box::new(shaken(tls.accept(lower), deadline)?),
+            (Some(tls), false) => Box::new(let_in(tls, lower, deadline)?),
             (Some(tls), true) => {
                 let lower = Begun::new(lower, deadline)?;
                 if lower.first == Some(TLS_BEGINS) {
-                    Box::new(Deflated::new(shaken(tls.accept(lower), deadline)?, SERVER_LEVEL))
+                    Box::new(Deflated::new(let_in(tls, lower, deadline)?, SERVER_LEVEL))
                 } else {
                     let lower = Deflated::new(lower, SERVER_LEVEL);
-                    Box::new(shaken(tls.accept(lower), deadline)?)
+                    Box::new(let_in(tls, lower, deadline)?)
                 }
             }
         };
@@ -168,6 +172,30 @@ fn shaken<S: Read + Write>(
                 return Err(Error::Silent);
             }
             Err(HandshakeError::WouldBlock(halfway)) => shaking = halfway.handshake(),
+        }
+    }
+}
+
+/// Brings about the TLS of a peer that has made the connection.
+fn let_in<S: Read + Write>(
+    tls: &SslAcceptor,
+    lower: S,
+    deadline: Instant,
+) -> Result<SslStream<S>, Error> {
+    let mut shaking = tls.accept(lower);
+    loop {
+        match shaking {
+            Ok(stream) => return Ok(stream),
+            Err(ssl::HandshakeError::SetupFailure(error)) => {
+                return Err(Error::Accepted(error.into()));
+            }
+            Err(ssl::HandshakeError::Failure(failed)) => {
+                return Err(Error::Accepted(failed.into_error()));
+            }
+            Err(ssl::HandshakeError::WouldBlock(_)) if Instant::now() > deadline => {
+                return Err(Error::Silent);
+            }
+            Err(ssl::HandshakeError::WouldBlock(halfway)) => shaking = halfway.handshake(),
         }
     }
 }

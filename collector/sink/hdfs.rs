@@ -14,11 +14,14 @@
 //! gets it: by this run, or, where it dies, by the next (`hdfs/open_files.rs`). No file is ever overwritten.
 //!
 //! **Where an event can be twice.** When a sync fails, or the process dies before the commit, it is not known
-//! what of it has reached the file: the file keeps it, and the event is written again into another. The same
+//! what of it has reached the file: the file keeps it, and the event is written again into another. A NameNode that is
+//! away while the DataNodes are well is no such failure, for as long as a call may take: the same file is
+//! synced when it is back ([`Out::may_sync_again`](crate::storage::Out::may_sync_again)). The same
 //! holds for the parts of a take that are synced when another one's file system is away and the take goes back to
 //! the channel. The last line or record of such a file may be cut off, in HDFS.
 //!
-//! A folder of HDFS with erasure coding takes no syncs: nothing can be promised there, and nothing is written.
+//! A folder of HDFS with erasure coding takes no syncs: nothing can be promised there, nothing is committed, and the
+//! error says so.
 //!
 //! **When a file fails**, its parts wait with growing pauses and are written again, into a new file, while
 //! others go on. When nothing goes on the turn fails; the takes stay here, and go back when the sink is passed

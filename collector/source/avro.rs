@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, Scope};
 use std::time::{Duration, Instant};
 
-use native_tls::TlsAcceptor;
+use openssl::ssl::SslAcceptor;
 
 use self::peers::Rules;
 use self::socket::{Socket, farewell};
@@ -174,7 +174,7 @@ impl super::Source for Avro {
 /// A source that listens.
 struct Served<'a> {
     settings: &'a Avro,
-    tls: Option<TlsAcceptor>,
+    tls: Option<SslAcceptor>,
     inlet: &'a Inlet,
     stop: &'a Stop,
     known: Known,

@@ -1,7 +1,8 @@
 //! What a command says, line by line.
 //!
 //! `tail -F FILE` and the like are not run: [`follow`](super::follow) does it, with positions, and loses
-//! nothing. Every other command runs as in Flume, with one difference: what was read of it is put into the
+//! nothing. A line of such a file waits for no others, and what the keys say of the command's own life has no
+//! meaning there. Every other command runs as in Flume, with one difference: what was read of it is put into the
 //! channels however long they are full.
 
 mod command;
@@ -24,6 +25,15 @@ use crate::stop::Stop;
 /// A line is seen so soon, at most.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// What has no meaning where a file is followed, and why.
+const IDLE_KEYS: [(&str, &str); 5] = [
+    ("shell", "the file is followed here, and no command runs"),
+    ("batchTimeout", "the file is followed here, and its lines wait for no others"),
+    ("restart", "the file is followed here, and that never ends"),
+    ("restartThrottle", "the file is followed here, and that never ends"),
+    ("logStdErr", "the file is followed here, and what is wrong is logged"),
+];
+
 /// Makes events of the lines of a command, or of a file that it would follow.
 #[derive(Debug)]
 pub struct Exec {
@@ -43,38 +53,47 @@ impl Exec {
     /// Reads its keys.
     pub fn read(keys: &Keys<'_>) -> Exec {
         let text = keys.required("command");
-        let shell = keys.text("shell");
-        let milliseconds = Duration::from_millis(1);
         let batch = keys.count("batchSize", 20);
-        let timeout = keys.time("batchTimeout", milliseconds, 3000);
-        let restarts = keys.flag("restart", false);
-        let throttle = keys.time("restartThrottle", milliseconds, 10_000);
-        let logs_errors = keys.flag("logStdErr", false);
         let charset = Charset::read(keys, "charset");
         if !charset.has_lines_of_bytes() {
-            let name = keys.text_or("charset", "UTF-8");
-            keys.wrong("charset", &name, "a charset in which the byte 10 ends a line");
+            let text = "lines are found by the byte 10, which in UTF-16 may be half of a letter: let it be written \
+                        in UTF-8, or lay whole files into the folder of a spooldir source, which has inputCharset";
+            keys.mistaken("charset", text);
         }
-        let tail = Tail::of(&text);
-        // It is ours, so it is not asked for where it has no meaning.
-        let own = running::folder(keys.agent(), keys.name()).join("position");
-        let Some(Tail { path, start }) = tail else {
-            if keys.is_given("positionFile") {
-                keys.ignore("positionFile", "only a file that tail -F names alone is followed");
+        match Tail::of(&text) {
+            Ok(Tail { path, start }) => {
+                for (key, why) in IDLE_KEYS {
+                    keys.ignore(key, why);
+                }
+                // It is ours, so it is not asked for where it has no meaning.
+                let own = running::folder(keys.agent(), keys.name()).join("position");
+                let positions = keys.text_or("positionFile", &own.to_string_lossy());
+                let settings =
+                    Settings { start, ..Settings::new(Subject::File(path), positions.into()) };
+                Exec { batch, look: LOOK, does: Does::Follow(settings) }
             }
-            if text.contains("tail ") {
-                keys.advise(
-                    "command",
-                    "it runs as a command, and keeps no position; tail -F with one file, and nothing else, is \
-                     followed here, and loses nothing",
-                );
+            Err(unfollowed) => {
+                if keys.is_given("positionFile") {
+                    keys.ignore("positionFile", "only a file that tail -F names alone is followed");
+                }
+                if let Some(instead) = unfollowed.advice() {
+                    let text = "it runs as a command, and keeps no position: what is written while the agent is \
+                                away is lost, and what it has read may come again";
+                    keys.advise("command", format_args!("{text}; {instead}"));
+                }
+                let milliseconds = Duration::from_millis(1);
+                let command = Command {
+                    text,
+                    shell: keys.text("shell"),
+                    batch,
+                    timeout: keys.time("batchTimeout", milliseconds, 3000),
+                    restarts: keys.flag("restart", false),
+                    throttle: keys.time("restartThrottle", milliseconds, 10_000),
+                    logs_errors: keys.flag("logStdErr", false),
+                };
+                Exec { batch, look: LOOK, does: Does::Run(command) }
             }
-            let command = Command { text, shell, batch, timeout, restarts, throttle, logs_errors };
-            return Exec { batch, look: LOOK, does: Does::Run(command) };
-        };
-        let positions = keys.text_or("positionFile", &own.to_string_lossy());
-        let settings = Settings { start, ..Settings::new(Subject::File(path), positions.into()) };
-        Exec { batch, look: LOOK, does: Does::Follow(settings) }
+        }
     }
 
     /// Follows a file until it is stopped.

@@ -7,15 +7,21 @@
 //! | 403, 405, 501 | it came by another method than `POST` or `GET` (Flume's) |
 //! | 413 | it is longer than 64 MiB |
 //! | 503 | a channel has no room, or has failed: all of it may be posted again |
+//!
+//! With `ssl`, peers speak TLS: one that speaks anything else, or does not get its TLS done in half a minute, loses
+//! its connection, and nobody else does.
 
 mod blob;
+mod complaints;
 mod json;
+mod query;
+mod secured;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::TcpListener;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -23,14 +29,18 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode};
+use axum::serve::Listener;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use self::complaints::Complaints;
+use self::secured::Secured;
 use super::{Failure, Inlet};
 use crate::counters::Source as Count;
 use crate::event::Event;
 use crate::keys::Keys;
 use crate::stop::{Stop, chain};
+use crate::tls::Shown;
 
 /// A body that is longer is refused.
 const LONGEST: usize = 64 << 20;
@@ -41,7 +51,10 @@ const WORKERS: usize = 8;
 /// How long what is posted already may take when it is stopped.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How often it is looked whether it is stopped.
+/// How long a peer may take for its TLS.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether it is stopped, and what there is to complain of.
 const POLL: Duration = Duration::from_millis(200);
 
 /// Listens, and makes events of what is posted.
@@ -50,6 +63,8 @@ pub struct Http {
     bind: String,
     port: u16,
     takes: Takes,
+    tls: Option<Shown>,
+    handshake: Duration,
 }
 
 /// What is posted.
@@ -97,8 +112,7 @@ type Waiting = (Vec<Event>, oneshot::Sender<(StatusCode, String)>);
 struct Served {
     takes: Takes,
     sender: SyncSender<Waiting>,
-    /// Says what was bad.
-    bad: SyncSender<String>,
+    complaints: Arc<Complaints>,
 }
 
 impl Http {
@@ -123,38 +137,29 @@ impl Http {
             }
         };
         own.finish();
-        for key in ["ssl", "enableSSL"] {
-            if keys.flag(key, false) {
-                keys.mistaken(
-                    key,
-                    "TLS is not supported here; put a proxy before it, as nginx or stunnel",
-                );
-            }
-        }
-        for key in [
-            "keystore",
-            "keystore-password",
-            "keystorePassword",
-            "keystore-type",
-            "exclude-protocols",
-            "excludeProtocols",
-            "include-protocols",
-            "exclude-cipher-suites",
-            "include-cipher-suites",
+        for (old, new) in [
+            ("enableSSL", "ssl"),
+            ("keystorePassword", "keystore-password"),
+            ("excludeProtocols", "exclude-protocols"),
         ] {
-            keys.ignore(key, "there is no TLS here");
+            keys.also(old, new);
         }
+        let tls = Shown::read(keys);
         for prefix in
             ["QueuedThreadPool.", "HttpConfiguration.", "ServerConnector.", "SslContextFactory."]
         {
-            for (key, _) in keys.below(prefix) {
-                keys.doubtful(
-                    &format!("{prefix}{key}"),
-                    "it has no effect: the server is not Jetty",
-                );
+            for (key, value) in keys.below(prefix) {
+                let path = format!("{prefix}{key}");
+                if key == "needClientAuth" && value.eq_ignore_ascii_case("true") {
+                    let text = "no peer is asked for a certificate; put a proxy before it, as nginx or stunnel";
+                    keys.mistaken(&path, text);
+                } else {
+                    keys.doubtful(&path, "it has no effect: the server is not Jetty");
+                }
             }
         }
-        Http { bind: keys.text_or("bind", "0.0.0.0"), port: keys.port("port"), takes }
+        let (bind, port) = (keys.text_or("bind", "0.0.0.0"), keys.port("port"));
+        Http { bind, port, takes, tls, handshake: HANDSHAKE }
     }
 
     fn listen(&self) -> Result<TcpListener, Unheard> {
@@ -167,9 +172,11 @@ impl Http {
 
     /// Answers until it is stopped.
     fn serve(&self, listener: TcpListener, inlet: &Inlet, stop: &Stop) -> Result<(), Failure> {
+        let acceptor = self.tls.as_ref().map(Shown::acceptor).transpose()?;
         let (sender, waiting) = sync_channel(WORKERS);
-        let (bad, complaints) = sync_channel(WORKERS);
-        let served = Served { takes: self.takes.clone(), sender, bad };
+        let complaints = Arc::<Complaints>::default();
+        let served =
+            Served { takes: self.takes.clone(), sender, complaints: Arc::clone(&complaints) };
         let router = Router::new().fallback(take).with_state(served);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
@@ -177,11 +184,14 @@ impl Http {
             tokio::net::TcpListener::from_std(listener)?
         };
         let (ends, ended) = oneshot::channel::<()>();
-        let serving = axum::serve(listener, router).with_graceful_shutdown(async {
-            // Whether it is told or the teller is gone: it ends.
-            drop(ended.await);
-        });
-        let serving = runtime.spawn(serving.into_future());
+        let serving = match acceptor {
+            None => runtime.spawn(answer(listener, router, ended)),
+            Some(acceptor) => {
+                let complaints = Arc::clone(&complaints);
+                let secured = Secured::new(listener, acceptor, self.handshake, complaints);
+                runtime.spawn(answer(secured, router, ended))
+            }
+        };
         let abort = serving.abort_handle();
         let waiting = Mutex::new(waiting);
         std::thread::scope(|threads| {
@@ -193,18 +203,8 @@ impl Http {
                 let worker = std::thread::Builder::new().name(format!("{}-put", inlet.name()));
                 worker.spawn_scoped(threads, || put(&waiting, inlet))?;
             }
-            while !stop.is_stopped() && !server.is_finished() {
-                match complaints.recv_timeout(POLL) {
-                    Ok(why) => {
-                        inlet.counters().add(Count::EventReadFail, 1);
-                        log::warn!(
-                            "source {}: what was posted is no event: error={why}",
-                            inlet.name()
-                        );
-                    }
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => break,
-                }
+            while !server.is_finished() && !stop.wait(POLL) {
+                complaints.tell(inlet);
             }
             // What is posted already is answered.
             drop(ends);
@@ -213,12 +213,22 @@ impl Http {
                 never.wait(Duration::from_millis(5));
             }
             drop(abort);
+            complaints.tell(inlet);
             match server.join().expect("a panic ends the process") {
                 Ok(ended) => Ok(ended?),
                 Err(_) => Ok(()),
             }
         })
     }
+}
+
+/// Answers who comes, until it is told to end or the teller is gone.
+async fn answer<L>(listener: L, router: Router, ended: oneshot::Receiver<()>) -> io::Result<()>
+where
+    L: Listener<Addr = SocketAddr>,
+{
+    let ended = async { drop(ended.await) };
+    axum::serve(listener, router).with_graceful_shutdown(ended).await
 }
 
 /// Ends a server, and all its connections with its runtime, when it is dropped.
@@ -283,7 +293,7 @@ async fn take(State(served): State<Served>, request: Request<Body>) -> (StatusCo
     };
     let posted = Posted {
         content_type: content_type.map(str::to_owned),
-        parameters: parameters(head.uri.query().unwrap_or_default()),
+        parameters: query::parameters(head.uri.query().unwrap_or_default()),
         body,
     };
     let events = match &served.takes {
@@ -294,10 +304,7 @@ async fn take(State(served): State<Served>, request: Request<Body>) -> (StatusCo
         Ok(events) => events,
         Err(bad) => {
             let why = chain(&bad);
-            // Where there are many, some are enough.
-            if served.bad.try_send(why.clone()).is_err() {
-                log::debug!("one more that is no event");
-            }
+            served.complaints.of_event(why.clone());
             return (StatusCode::BAD_REQUEST, format!("{why}\n"));
         }
     };
@@ -321,36 +328,6 @@ fn refused(method: &Method) -> Option<StatusCode> {
         Method::OPTIONS | Method::TRACE => Some(StatusCode::FORBIDDEN),
         _ => Some(StatusCode::NOT_IMPLEMENTED),
     }
-}
-
-/// What stands behind a question mark, decoded; of a name the first value.
-fn parameters(query: &str) -> BTreeMap<String, String> {
-    let mut parameters = BTreeMap::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        parameters.entry(plain(name)).or_insert_with(|| plain(value));
-    }
-    parameters
-}
-
-/// A text without its `%` escapes.
-fn plain(text: &str) -> String {
-    let hex = |digit: Option<&u8>| digit.and_then(|digit| char::from(*digit).to_digit(16));
-    let (bytes, mut plain) = (text.as_bytes(), Vec::with_capacity(text.len()));
-    let mut at = 0;
-    while at < bytes.len() {
-        match (bytes[at], hex(bytes.get(at + 1)), hex(bytes.get(at + 2))) {
-            (b'%', Some(upper), Some(lower)) => {
-                plain.push((upper * 16 + lower) as u8);
-                at += 3;
-                continue;
-            }
-            (b'+', ..) => plain.push(b' '),
-            (byte, ..) => plain.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&plain).into_owned()
 }
 
 #[cfg(test)]

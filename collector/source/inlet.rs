@@ -113,7 +113,7 @@ impl Inlet {
     ///
     /// If the source is stopped meanwhile: likewise.
     pub fn persist(&self, events: Vec<Event>, stop: &Stop) -> Result<(), Stopped> {
-        self.wait_and_put(self.intercepted(events, None), stop, || {})
+        self.wait_and_put(self.intercepted(events, None), stop, WAITS, || {})
     }
 
     /// Likewise, into each channel that does not have this batch: by these bytes its source knows it again.
@@ -127,8 +127,23 @@ impl Inlet {
         batch: Bytes,
         stop: &Stop,
     ) -> Result<(), Stopped> {
+        self.persist_once_after(events, batch, stop, WAITS)
+    }
+
+    /// Likewise; the first wait between tries and the longest are the source's.
+    ///
+    /// # Errors
+    ///
+    /// If the source is stopped meanwhile: likewise.
+    pub fn persist_once_after(
+        &self,
+        events: Vec<Event>,
+        batch: Bytes,
+        stop: &Stop,
+        waits: (Duration, Duration),
+    ) -> Result<(), Stopped> {
         let origin = Origin { source: self.name().to_owned(), batch };
-        self.wait_and_put(self.intercepted(events, Some(origin)), stop, || {})
+        self.wait_and_put(self.intercepted(events, Some(origin)), stop, waits, || {})
     }
 
     /// Likewise; calls this between tries, for a source that has something to do while it waits.
@@ -142,17 +157,18 @@ impl Inlet {
         stop: &Stop,
         beside: impl FnMut(),
     ) -> Result<(), Stopped> {
-        self.wait_and_put(self.intercepted(events, None), stop, beside)
+        self.wait_and_put(self.intercepted(events, None), stop, WAITS, beside)
     }
 
     fn wait_and_put(
         &self,
         mut batch: Batch,
         stop: &Stop,
+        waits: (Duration, Duration),
         mut beside: impl FnMut(),
     ) -> Result<(), Stopped> {
         self.counters.add(Count::EventReceivedCount, batch.read);
-        let (begun, mut said, mut wait) = (Instant::now(), None::<Instant>, WAITS.0);
+        let (begun, mut said, mut wait) = (Instant::now(), None::<Instant>, waits.0.min(waits.1));
         while let Err(refused) = self.put(&mut batch) {
             if said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
                 let error = chain(&refused);
@@ -164,7 +180,7 @@ impl Inlet {
             if stop.wait(wait) {
                 return Err(Stopped);
             }
-            wait = (wait * 2).min(WAITS.1);
+            wait = (wait * 2).min(waits.1);
         }
         if said.is_some() {
             log::info!("source {} goes on after {} s", self.name(), begun.elapsed().as_secs());

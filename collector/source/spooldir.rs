@@ -44,6 +44,9 @@ use crate::event::{Event, Headers, Text};
 use crate::keys::Keys;
 use crate::stop::{Stop, chain};
 
+/// How long it waits at first for a channel that is full.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
 /// Reads the files of a folder.
 #[derive(Debug)]
 pub struct Spooldir {
@@ -52,6 +55,8 @@ pub struct Spooldir {
     done: Done,
     batch: usize,
     poll: Duration,
+    /// The longest wait for a channel that is full.
+    longest_wait: Duration,
     deserializer: Deserializer,
     file_header: Option<Text>,
     name_header: Option<Text>,
@@ -85,7 +90,7 @@ impl Spooldir {
         let marks =
             keys.choice("trackingPolicy", "rename", &[("rename", false), ("tracker_dir", true)]);
         let poll = keys.time("pollDelay", Duration::from_millis(1), 500);
-        keys.ignore("maxBackoff", "a channel that is full is tried again after waits of up to 4 s");
+        let longest_wait = keys.number("maxBackoff", 4000, "a whole number from 1", |n| n >= 1);
         let header = |flag: &str, key: &str, default: &str| {
             let (is_set, name) = (keys.flag(flag, false), keys.text_or(key, default));
             is_set.then(|| name.into())
@@ -113,6 +118,7 @@ impl Spooldir {
             done,
             batch: keys.count("batchSize", 100),
             poll,
+            longest_wait: Duration::from_millis(longest_wait),
             deserializer: Deserializer::read(keys),
             file_header: header("fileHeader", "fileHeaderKey", "file"),
             name_header: header("basenameHeader", "basenameHeaderKey", "basename"),
@@ -225,7 +231,7 @@ impl Spooldir {
         };
         if stamp.size == 0 && begins == Place::default() {
             // As in Flume: an empty file is an event, too.
-            if let Err(Stopped) = inlet.persist_once(vec![empty], batch(begins, 1), stop) {
+            if let Err(Stopped) = self.put(vec![empty], batch(begins, 1), inlet, stop) {
                 return Ok(End::Stopped);
             }
             noted = Place { offset: 0, skip: 1 };
@@ -238,7 +244,7 @@ impl Spooldir {
                 Err(bad) => return aside(&chain(&bad), reading.place()),
             };
             let batch = batch(place, events.len());
-            if let Err(Stopped) = inlet.persist_once(events, batch, stop) {
+            if let Err(Stopped) = self.put(events, batch, inlet, stop) {
                 return Ok(End::Stopped);
             }
             // Of a file that is read with its first batch nothing is noted: it is renamed next.
@@ -282,6 +288,17 @@ impl Spooldir {
         }
         log::info!("a file is read: path={} bytes={}", path.display(), stamp.size);
         Ok(End::Done)
+    }
+
+    /// Puts a batch; while there is no room, each wait is twice as long as the one before.
+    fn put(
+        &self,
+        events: Vec<Event>,
+        batch: Bytes,
+        inlet: &Inlet,
+        stop: &Stop,
+    ) -> Result<(), Stopped> {
+        inlet.persist_once_after(events, batch, stop, (FIRST_WAIT, self.longest_wait))
     }
 
     fn set_aside(

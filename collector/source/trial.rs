@@ -54,6 +54,15 @@ pub fn inlet(channels: &[Arc<dyn Channel>]) -> Inlet {
     Inlet::new("r1", Vec::new(), Selector::Replicating { to }, channels.to_vec())
 }
 
+/// Ends a source when it is dropped: then even a test that fails comes to its end.
+pub struct Ends<'a>(pub &'a Stop);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 /// A channel, and the inlet of a source into it.
 pub struct Trial {
     /// The channel.

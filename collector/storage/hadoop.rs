@@ -7,6 +7,13 @@
 //!
 //! A sync reaches the disks of the DataNodes (`hsync`). What a reader sees of a file that is being written is
 //! what was synced, to Hadoop's own clients at least.
+//!
+//! **A sync that has failed may be tried again** where the NameNode is away. hdfs-native first has the DataNodes
+//! acknowledge every packet of the block, and then tells the NameNode how long the file is. When the second step
+//! fails, the first is done, and either may be repeated. When the first fails, because a DataNode does, the
+//! pipeline is taken from the writer, and stays away unless the NameNode helps to make another within
+//! the same call: then every later sync of the writer fails, and none is well by mistake. Blocks before the last are
+//! whole, or a write would have failed; a write is never repeated.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +21,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use hdfs_native::client::WriteOptions;
 use hdfs_native::file::FileWriter;
-use hdfs_native::{Client, ClientBuilder};
+use hdfs_native::{Client, ClientBuilder, HdfsError};
 use tokio::runtime::Handle;
 
 use super::{Later, Out, Storage};
@@ -87,7 +94,7 @@ impl Storage for Hadoop {
     fn create<'a>(&'a self, path: &'a str) -> Later<'a, Box<dyn Out>> {
         Box::pin(async move {
             let writer = self.client.create(path, WriteOptions::default()).await.map_err(failed)?;
-            let out: Box<dyn Out> = Box::new(HadoopOut { writer });
+            let out: Box<dyn Out> = Box::new(HadoopOut { writer, is_away: false });
             Ok(out)
         })
     }
@@ -119,6 +126,38 @@ impl Storage for Hadoop {
 /// A file that is written. Dropped, it keeps its lease at the NameNode until that is recovered.
 struct HadoopOut {
     writer: FileWriter,
+    /// Whether the last sync has failed because nobody was there.
+    is_away: bool,
+}
+
+/// A file takes no syncs.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "its folder has an erasure coding policy, and such files take no syncs: write elsewhere, or let it keep copies \
+     (hdfs ec -setPolicy -replicate -path FOLDER)"
+)]
+struct ErasureCoded;
+
+/// Whether a call has failed because the NameNode is not there, or not yet.
+fn is_away(error: &HdfsError) -> bool {
+    match error {
+        HdfsError::IOError(_) => true,
+        HdfsError::RPCError(class, _) | HdfsError::FatalRPCError(class, _) => [
+            "org.apache.hadoop.hdfs.server.namenode.SafeModeException",
+            "org.apache.hadoop.ipc.RetriableException",
+            "org.apache.hadoop.ipc.StandbyException",
+        ]
+        .contains(&&**class),
+        _ => false,
+    }
+}
+
+/// Why a sync has failed. The writer itself has but one reason to refuse one.
+fn unsynced(error: HdfsError) -> io::Error {
+    match error {
+        HdfsError::OperationFailed(_) => io::Error::new(io::ErrorKind::Unsupported, ErasureCoded),
+        other => failed(other),
+    }
 }
 
 impl Out for HadoopOut {
@@ -127,7 +166,16 @@ impl Out for HadoopOut {
     }
 
     fn sync(&mut self) -> Later<'_, ()> {
-        Box::pin(async move { self.writer.hsync().await.map_err(failed) })
+        self.is_away = false;
+        Box::pin(async move {
+            let synced = self.writer.hsync().await;
+            self.is_away = synced.as_ref().is_err_and(is_away);
+            synced.map_err(unsynced)
+        })
+    }
+
+    fn may_sync_again(&self) -> bool {
+        self.is_away
     }
 
     fn close(&mut self) -> Later<'_, ()> {
@@ -144,6 +192,29 @@ impl Out for HadoopOut {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_namenode_that_is_away_and_a_file_that_takes_no_syncs_are_told_apart() {
+        let refused = || HdfsError::IOError(io::ErrorKind::ConnectionRefused.into());
+        let said = |class: &str| HdfsError::RPCError(class.to_owned(), String::new());
+        let away = [
+            refused(),
+            said("org.apache.hadoop.hdfs.server.namenode.SafeModeException"),
+            HdfsError::FatalRPCError(
+                "org.apache.hadoop.ipc.StandbyException".into(),
+                String::new(),
+            ),
+        ];
+        assert!(away.iter().all(is_away));
+        let lost = [
+            said("org.apache.hadoop.hdfs.server.namenode.LeaseExpiredException"),
+            HdfsError::DataTransferError("Block writer is closed".to_owned()),
+            HdfsError::OperationFailed(String::new()),
+        ];
+        assert!(!lost.iter().any(is_away));
+        let refused = HdfsError::OperationFailed("hsync is not supported".to_owned());
+        assert!(unsynced(refused).to_string().contains("hdfs ec -setPolicy -replicate"));
+    }
 
     #[test]
     fn the_default_file_system_is_read_from_core_site() {

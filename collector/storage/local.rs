@@ -121,6 +121,11 @@ impl Out for LocalOut {
         })
     }
 
+    fn may_sync_again(&self) -> bool {
+        // The system forgets what it could not write: a second sync would be well, and say nothing.
+        false
+    }
+
     fn close(&mut self) -> Later<'_, ()> {
         Box::pin(async move {
             self.file = None;

@@ -33,12 +33,12 @@ fn made(commands: &[&str]) -> tempfile::TempDir {
     folder
 }
 
-fn acceptor(folder: &Path, store: &str, more: &[(&str, &str)]) -> Result<TlsAcceptor, Error> {
+/// What a server of this store would show, and what is found wrong with its keys.
+fn shown(folder: &Path, store: &str, more: &[(&str, &str)]) -> (Shown, Vec<String>) {
     let store = folder.join(store).display().to_string();
     let given = [&[("ssl", "true"), ("keystore", store.as_str())][..], more].concat();
     let (shown, found) = with(&given, Shown::read);
-    assert!(found.is_empty(), "{found:?}");
-    shown.unwrap().acceptor()
+    (shown.unwrap(), found)
 }
 
 #[test]
@@ -62,8 +62,9 @@ fn a_server_shows_what_stands_in_pem_or_pkcs12_old_and_new() {
         ("new.p12", &[password][..]),
         ("old.p12", &[password][..]),
     ] {
-        acceptor(folder.path(), store, more)
-            .unwrap_or_else(|error| panic!("{store} {more:?}: {error:?}"));
+        let (shown, found) = shown(folder.path(), store, more);
+        assert!(found.is_empty(), "{store} {more:?}: {found:?}");
+        shown.acceptor().unwrap();
     }
     for (store, more) in [
         ("new.p12", &[("keystore-password", "guessed")][..]),
@@ -73,8 +74,11 @@ fn a_server_shows_what_stands_in_pem_or_pkcs12_old_and_new() {
             &[("keystore-key", path("locked.pem").as_str()), ("keystore-password", "x")][..],
         ),
     ] {
-        let error = acceptor(folder.path(), store, more).err().unwrap();
+        let (shown, found) = shown(folder.path(), store, more);
+        let error = shown.acceptor().err().unwrap();
         assert!(matches!(error, Error::Open { .. }), "{error:?}");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("line 1: sources.r1.keystore: cannot open "), "{found:?}");
     }
 }
 
@@ -121,6 +125,33 @@ fn versions_are_those_that_are_left_and_not_broken() {
     assert!(wrong.contains("exclude-protocols is TLS1.2; allowed: "), "{wrong}");
     let ciphers = read(&[("include-cipher-suites", "TLS_AES_128_GCM_SHA256")]).2;
     assert!(ciphers.contains("include-cipher-suites is not supported; "), "{ciphers}");
+}
+
+#[test]
+fn a_server_speaks_the_versions_that_are_left() {
+    let folder = made(&[]);
+    let key = folder.path().join("key.pem").display().to_string();
+    let client = |least| {
+        let mut client = TlsConnector::builder();
+        client.min_protocol_version(Some(least)).max_protocol_version(Some(least));
+        client.danger_accept_invalid_certs(true).build().unwrap()
+    };
+    for (included, speaks) in [("TLSv1.2 TLSv1.3", [true, true]), ("TLSv1.3", [false, true])] {
+        let more = [("keystore-key", &*key), ("include-protocols", included)];
+        let acceptor = shown(folder.path(), "cert.pem", &more).0.acceptor().unwrap();
+        for (version, speaks) in [Protocol::Tlsv12, Protocol::Tlsv13].into_iter().zip(speaks) {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let accepted = std::thread::scope(|threads| {
+                let server =
+                    threads.spawn(|| acceptor.accept(listener.accept().unwrap().0).is_ok());
+                let socket = std::net::TcpStream::connect(address).unwrap();
+                let connected = client(version).connect("127.0.0.1", socket).is_ok();
+                (server.join().unwrap(), connected)
+            });
+            assert_eq!(accepted, (speaks, speaks), "{included} {version:?}");
+        }
+    }
 }
 
 #[test]

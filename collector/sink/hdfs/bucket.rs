@@ -4,8 +4,9 @@
 //! the slower a sync is, the more events share it. A full file is synced and handed over to be ended beside, and the
 //! next one opened.
 //!
-//! When a write fails, the file is given up and the bucket ends; what was not synced is reported as
-//! failed, to be written again into another file.
+//! A sync that fails because nobody is there is tried again for as long as a call may take: the file goes on, and
+//! nothing is in it twice. When a write fails, or a sync in another way, the file is given up and the bucket ends;
+//! what was not synced is reported as failed, to be written again into another file.
 
 use std::io;
 use std::sync::Arc;
@@ -29,6 +30,9 @@ use crate::storage::{Out, Storage};
 
 /// How many bytes are handed on at once.
 const STEP: usize = 256 << 10;
+
+/// The pauses between tries to sync a file whose file system is away: the first, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// How many files are ended at the same time.
 pub const ENDINGS: usize = 64;
@@ -307,7 +311,9 @@ impl Bucket {
         file.serializer.flush(&mut file.buffer);
         self.hand_on().await?;
         let Some(file) = &mut self.file else { return Ok(()) };
-        self.shared.call(Action::Sync, &file.names.in_use(), file.out.sync()).await?;
+        let path = file.names.in_use();
+        let synced = sync_insistently(&mut *file.out, &path, &self.shared);
+        self.shared.call(Action::Sync, &path, synced).await?;
         file.has_synced = true;
         file.written = Instant::now();
         // A file that is open and still holds no memory.
@@ -369,6 +375,33 @@ impl Bucket {
         let (place, bucket) = (self.place, self.number);
         self.shared.report(Report::Failed { place, bucket, parts, error });
     }
+}
+
+/// Syncs a file, and tries it again while its file system is away; no longer than a call may take.
+async fn sync_insistently(out: &mut dyn Out, path: &str, shared: &Shared) -> io::Result<()> {
+    let (begun, mut pause) = (Instant::now(), PAUSES.0);
+    let mut is_told = false;
+    loop {
+        let error = match out.sync().await {
+            Ok(()) => break,
+            Err(error) => error,
+        };
+        // Better to end with what was wrong than by a time that is over.
+        let is_over =
+            shared.settings.call_timeout.is_some_and(|limit| begun.elapsed() + pause >= limit);
+        if !out.may_sync_again() || is_over || shared.is_ended_within(pause).await {
+            return Err(error);
+        }
+        if !is_told {
+            log::warn!("a sync is tried again: path={path} error={}", chain(&error));
+            is_told = true;
+        }
+        pause = (pause * 2).min(PAUSES.1);
+    }
+    if is_told {
+        log::info!("a file is synced after {} s: path={path}", begun.elapsed().as_secs());
+    }
+    Ok(())
 }
 
 /// Changes the list of open files, on a thread that may wait for the disk.

@@ -20,6 +20,7 @@ use crate::keys::Keys;
 use crate::properties::{Properties, Property, Variables};
 use crate::running::Running;
 use crate::selector::{Channels, Selector};
+use crate::source::trial::Ends;
 use crate::source::{Inlet, Source};
 use crate::stop::Stop;
 use crate::tls::Trusted;
@@ -389,13 +390,6 @@ fn impatient(more: &[(&str, String)], work: impl FnOnce(u16, &Inlet)) {
     let inlet = Inlet::new("r1", Vec::new(), Selector::Replicating { to }, vec![channel]);
     let stop = Stop::default();
     std::thread::scope(|scope| {
-        // Even a test that fails comes to its end.
-        struct Ends<'a>(&'a Stop);
-        impl Drop for Ends<'_> {
-            fn drop(&mut self) {
-                self.0.stop();
-            }
-        }
         scope.spawn(|| source.run(&inlet, &stop).unwrap());
         let _ends = Ends(&stop);
         work(port, &inlet);

@@ -13,6 +13,43 @@ pub struct Tail {
     pub start: Start,
 }
 
+/// Why a command is not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfollowed {
+    /// It follows several files.
+    Several,
+    /// It counts bytes.
+    Bytes,
+    /// It is something for a shell, with tail in it.
+    Shell,
+    /// It is tail, in another way.
+    Other,
+    /// It is another program.
+    NoTail,
+}
+
+impl Unfollowed {
+    /// What to do instead, where tail was meant to follow something.
+    pub fn advice(self) -> Option<&'static str> {
+        Some(match self {
+            Unfollowed::Several => {
+                "a source of type TAILDIR with all these files, or a source with tail -F for each, loses nothing"
+            }
+            Unfollowed::Bytes => {
+                "tail -F without -c is followed here, and loses nothing (-n +1 begins with the whole file)"
+            }
+            Unfollowed::Shell => {
+                "tail -F with one file, and nothing else, is followed here, and loses nothing (what grep leaves out, \
+                 an interceptor of type regex_filter can; a source of type TAILDIR takes patterns of names)"
+            }
+            Unfollowed::Other => {
+                "tail -F with one file, and nothing else, is followed here, and loses nothing"
+            }
+            Unfollowed::NoTail => return None,
+        })
+    }
+}
+
 /// What a shell would take for more than words.
 const OF_SHELL: &[char] = &[
     '|', '&', ';', '<', '>', '(', ')', '$', '`', '\\', '"', '\'', '*', '?', '[', '#', '~', '=',
@@ -21,11 +58,26 @@ const OF_SHELL: &[char] = &[
 
 impl Tail {
     /// What this command follows, if it is tail, and follows one file by its lines.
-    pub fn of(command: &str) -> Option<Tail> {
+    ///
+    /// # Errors
+    ///
+    /// If it is not, or does not.
+    pub fn of(command: &str) -> Result<Tail, Unfollowed> {
         let mut words = command.split_whitespace();
-        let program = words.next()?;
-        if !["tail", "/usr/bin/tail", "/bin/tail"].contains(&program) {
-            return None;
+        let is_tail = |word: &str| ["tail", "/usr/bin/tail", "/bin/tail"].contains(&word);
+        if !words.next().is_some_and(is_tail) {
+            // In a line for a shell it may stand anywhere.
+            let has_tail = command
+                .split(|letter: char| !(letter.is_alphanumeric() || "/-_.".contains(letter)));
+            return Err(if has_tail.into_iter().any(is_tail) {
+                Unfollowed::Other
+            } else {
+                Unfollowed::NoTail
+            });
+        }
+        // What follows a minus may have an equals sign, and nothing else of these.
+        if words.clone().any(|word| !word.starts_with('-') && word.contains(OF_SHELL)) {
+            return Err(Unfollowed::Shell);
         }
         let (mut follows, mut start, mut paths) = (false, Start::Last(10), Vec::new());
         let mut only_paths = false;
@@ -38,12 +90,13 @@ impl Tail {
                 match long.split_once('=').unwrap_or((long, "")) {
                     ("", "") => only_paths = true,
                     ("follow", "" | "name" | "descriptor") => follows = true,
-                    ("lines", "") => start = lines(words.next()?)?,
+                    ("lines", "") => start = lines(words.next().unwrap_or_default())?,
                     ("lines", number) => start = lines(number)?,
                     ("retry" | "quiet" | "silent", "") => {}
-                    ("sleep-interval", "") => drop(words.next()?),
+                    ("sleep-interval", "") => drop(words.next()),
                     ("sleep-interval", _) => {}
-                    _ => return None,
+                    ("bytes", _) => return Err(Unfollowed::Bytes),
+                    _ => return Err(Unfollowed::Other),
                 }
                 continue;
             }
@@ -60,33 +113,40 @@ impl Tail {
                     'f' | 'F' => follows = true,
                     'q' => {}
                     'n' => {
-                        start = lines(if rest.is_empty() { words.next()? } else { rest })?;
+                        start = lines(if rest.is_empty() {
+                            words.next().unwrap_or_default()
+                        } else {
+                            rest
+                        })?;
                         break;
                     }
                     's' => {
                         if rest.is_empty() {
-                            words.next()?;
+                            words.next();
                         }
                         break;
                     }
-                    _ => return None,
+                    'c' => return Err(Unfollowed::Bytes),
+                    _ => return Err(Unfollowed::Other),
                 }
             }
         }
-        let [path] = paths[..] else { return None };
-        if !follows || path == "-" || path.contains(OF_SHELL) {
-            return None;
-        }
-        let path = std::path::absolute(Path::new(path)).ok()?;
-        Some(Tail { path, start })
+        let path = match paths[..] {
+            [path] if follows && path != "-" => path,
+            [_, _, ..] if follows => return Err(Unfollowed::Several),
+            _ => return Err(Unfollowed::Other),
+        };
+        let path = std::path::absolute(Path::new(path)).map_err(|_| Unfollowed::Other)?;
+        Ok(Tail { path, start })
     }
 }
 
-fn lines(number: &str) -> Option<Start> {
-    match number.strip_prefix('+') {
-        Some(line) => line.parse().ok().map(Start::Line),
-        None => number.strip_prefix('-').unwrap_or(number).parse().ok().map(Start::Last),
-    }
+fn lines(number: &str) -> Result<Start, Unfollowed> {
+    let start = match number.strip_prefix('+') {
+        Some(line) => line.parse().map(Start::Line),
+        None => number.strip_prefix('-').unwrap_or(number).parse().map(Start::Last),
+    };
+    start.map_err(|_| Unfollowed::Other)
 }
 
 #[cfg(test)]
@@ -97,7 +157,7 @@ mod tests {
     fn the_forms_that_people_write_are_followed() {
         let follows = |command: &str, start| {
             let tail = Tail { path: "/var/log/a.log".into(), start };
-            assert_eq!(Tail::of(command), Some(tail), "{command}");
+            assert_eq!(Tail::of(command), Ok(tail), "{command}");
         };
         for command in [
             "tail -F /var/log/a.log",
@@ -124,22 +184,29 @@ mod tests {
     }
 
     #[test]
-    fn any_other_command_runs() {
-        for command in [
-            "cat /var/log/a.log",
-            "tail -n 5 /var/log/a.log",
-            "tail -c 100 -F /var/log/a.log",
-            "tail -F /a /b",
-            "tail -F /var/log/a.log | grep x",
-            "tail -F '/var/log/a b'",
-            "tail -F /var/log/*.log",
-            "tail -F",
-            "tail -F -",
-            "tail -F --pid=1 /a",
-            "sudo tail -F /a",
-            "",
+    fn any_other_command_runs_and_what_it_lacks_is_known() {
+        use Unfollowed::*;
+        for (command, why) in [
+            ("cat /var/log/a.log", NoTail),
+            ("", NoTail),
+            ("detail -F /a", NoTail),
+            ("tail -n 5 /var/log/a.log", Other),
+            ("tail -c 100 -F /var/log/a.log", Bytes),
+            ("tail -Fc +1 /var/log/a.log", Bytes),
+            ("tail --bytes=5 -F /var/log/a.log", Bytes),
+            ("tail -F /a /b", Several),
+            ("tail -F /a -n 0 /b", Several),
+            ("tail -F /var/log/a.log | grep x", Shell),
+            ("tail -F '/var/log/a b'", Shell),
+            ("tail -F /var/log/*.log", Shell),
+            ("tail -F", Other),
+            ("tail -F -", Other),
+            ("tail -F /a -n", Other),
+            ("tail -F --pid=1 /a", Other),
+            ("sudo tail -F /a", Other),
+            ("cat /a;tail -F /b", Other),
         ] {
-            assert_eq!(Tail::of(command), None, "{command}");
+            assert_eq!(Tail::of(command), Err(why), "{command}");
         }
     }
 }

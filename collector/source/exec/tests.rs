@@ -11,7 +11,7 @@ fn exec(given: &[(&str, &str)]) -> (Exec, Vec<String>) {
 fn with(folder: &Path, command: &str, more: &[(&str, &str)]) -> Exec {
     let position = folder.join("position").to_string_lossy().into_owned();
     let mut given = vec![("command", command)];
-    if Tail::of(command).is_some() {
+    if Tail::of(command).is_ok() {
         given.push(("positionFile", &position));
     }
     given.extend_from_slice(more);
@@ -99,8 +99,44 @@ fn tail_is_followed_and_goes_on_where_it_stood() {
 fn keys_are_known_and_what_cannot_be_is_a_mistake() {
     let (_, found) = exec(&[("command", "tail -F /a"), ("charset", "UTF-16"), ("batchSize", "0")]);
     assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("line 2: sources.r1.charset: lines are found by"), "{found:?}");
     let (_, found) = exec(&[("command", "x"), ("positionFile", "/p"), ("restart", "true")]);
     assert_eq!(found.len(), 1, "{found:?}");
+}
+
+#[test]
+fn keys_of_a_command_are_warned_of_where_a_file_is_followed() {
+    let given = [
+        ("restart", "true"),
+        ("restartThrottle", "1"),
+        ("logStdErr", "true"),
+        ("batchTimeout", "1"),
+        ("shell", "/bin/sh -c"),
+    ];
+    let follows = [&[("command", "tail -F /a")][..], &given].concat();
+    let found = exec(&follows).1;
+    assert_eq!(found.len(), given.len(), "{found:#?}");
+    for (found, (key, _)) in found.iter().zip(given) {
+        assert!(found.contains(&format!("warning: sources.r1.{key} has no effect: ")), "{found}");
+    }
+    let runs = [&[("command", "echo x")][..], &given].concat();
+    assert!(exec(&runs).1.is_empty());
+}
+
+#[test]
+fn who_uses_tail_in_another_way_is_told_what_it_loses_and_what_to_do() {
+    for (command, advice) in [
+        ("tail -F /a /b", "a source of type TAILDIR with all these files"),
+        ("tail -F -c 0 /a", "tail -F without -c"),
+        ("tail -F /a | grep x", "an interceptor of type regex_filter"),
+        ("sudo tail -F /a", "tail -F with one file, and nothing else"),
+    ] {
+        let found = exec(&[("command", command)]).1;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("it runs as a command, and keeps no position"), "{found:?}");
+        assert!(found[0].contains(advice), "{found:?}");
+    }
+    assert!(exec(&[("command", "vmstat 1")]).1.is_empty());
 }
 
 /// A writer that rotates its own log in any way beside a source that reads it, is stopped and begins anew,

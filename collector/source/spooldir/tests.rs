@@ -134,6 +134,30 @@ fn a_full_channel_loses_nothing_and_batches_hold_one_file() {
 }
 
 #[test]
+fn a_full_channel_is_tried_again_after_waits_that_double_up_to_the_longest() {
+    // How long so many tries take for which there is no room.
+    let time = |longest: &str, tries: u64| {
+        let spool = Spool::new();
+        spool.write("a", "1\n2\n");
+        let mut source = spool.source(&[("maxBackoff", longest)]);
+        let trial = Trial::new(1);
+        let begun = std::time::Instant::now();
+        std::thread::scope(|threads| {
+            threads.spawn(|| source.run(&trial.inlet, &trial.stop).unwrap());
+            while trial.inlet.counters().get(Count::ChannelWriteFail) < tries {
+                std::thread::yield_now();
+            }
+            trial.stop.stop();
+        });
+        begun.elapsed()
+    };
+    // 250 ms, 500 ms.
+    assert!(time("4000", 3) >= Duration::from_millis(750));
+    // Otherwise it would be half a minute.
+    assert!(time("1", 10) < Duration::from_secs(15));
+}
+
+#[test]
 fn what_was_committed_is_not_read_again_wherever_the_source_is_killed() {
     let spool = Spool::new();
     let lines: Vec<_> = (0..100).map(|number| number.to_string()).collect();
@@ -377,7 +401,7 @@ fn mistakes_are_told() {
         ("deserializer.maxLineLength", "5"),
         ("deserializer.maxLineLenght", "5"),
         ("includePattern", "(a"),
-        ("maxBackoff", "5"),
+        ("maxBackoff", "0"),
     ];
     let (_, found) = read(&given, Spooldir::read);
     let begins = [
@@ -387,7 +411,7 @@ fn mistakes_are_told() {
         "line 5: warning: sources.r1.deserializer.maxLineLength: it does not count beside bufferMax",
         "line 6: warning: sources.r1.deserializer.maxLineLenght is no key",
         "line 7: sources.r1.includePattern: (a cannot be used",
-        "line 8: warning: sources.r1.maxBackoff has no effect",
+        "line 8: sources.r1.maxBackoff is 0; allowed: a whole number from 1",
         "sources.r1.spoolDir is missing",
     ];
     assert_eq!(found.len(), begins.len(), "{found:#?}");

@@ -1,8 +1,9 @@
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
 use crate::source::Source as _;
-use crate::source::trial::{Trial, bodies, read};
+use crate::source::trial::{Ends, Trial, bodies, read};
 
 struct Logs(tempfile::TempDir);
 
@@ -125,6 +126,38 @@ fn a_line_without_end_is_handed_over_when_its_file_is_idle() {
     logs.write("a", "1\n2");
     let mut source = logs.source(".*", &[("idleTimeout", "0")]);
     assert_eq!(Trial::new(10).run_and_take(&mut source, 2), ["1", "2"]);
+}
+
+/// Whether this process has a file open.
+fn is_open(path: &Path) -> bool {
+    let mut open = std::fs::read_dir("/proc/self/fd").unwrap();
+    open.any(|link| std::fs::read_link(link.unwrap().path()).is_ok_and(|opened| opened == path))
+}
+
+#[test]
+fn a_file_is_closed_when_it_is_idle_and_opened_again_when_it_grows() {
+    for (timeout, closes) in [("1", true), ("3600000", false)] {
+        let logs = Logs::new();
+        logs.write("a", "1\n");
+        let path = logs.path("logs/a");
+        let mut source = logs.source(".*", &[("idleTimeout", timeout)]);
+        let trial = Trial::new(10);
+        let take = || bodies(&trial.take(Duration::from_secs(20)));
+        std::thread::scope(|threads| {
+            threads.spawn(|| source.run(&trial.inlet, &trial.stop).unwrap());
+            let _ends = Ends(&trial.stop);
+            assert_eq!(take(), ["1"]);
+            let begun = Instant::now();
+            while closes && is_open(&path) {
+                assert!(begun.elapsed() < Duration::from_secs(20), "it stays open");
+            }
+            let mut log = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+            log.write_all(b"2\n").unwrap();
+            drop(log);
+            assert_eq!(take(), ["2"]);
+            assert!(closes || is_open(&path));
+        });
+    }
 }
 
 #[test]

@@ -102,6 +102,39 @@ fn a_sync_that_fails_after_its_effect_doubles_what_was_in_doubt_and_nothing_else
 }
 
 #[test]
+fn a_sync_for_which_nobody_was_there_is_tried_again_and_doubles_nothing() {
+    let (mut trial, plan) = trial(&[], &[]);
+    trial.put(&[of("1", "a"), of("2", "a")]);
+    trial.deliver();
+    for _ in 0..3 {
+        plan.add(Action::Sync, "/a/", Fault::IsAway);
+    }
+    trial.put(&[of("3", "a"), of("4", "a")]);
+    // No turn fails.
+    trial.deliver();
+    trial.close();
+    assert!(plan.is_used_up());
+    assert_eq!(trial.shown(), ["a/FlumeData.N: 1|2|3|4|"]);
+    assert_eq!(trial.count(Count::EventWriteFail), 0);
+}
+
+#[test]
+fn a_file_system_that_is_away_for_longer_than_a_call_may_take_has_failed() {
+    let away = [(Action::Sync, "/a/", Fault::IsAway, usize::MAX)];
+    let (mut trial, _) = trial(&[("hdfs.callTimeout", "300")], &away);
+    trial.put(&[of("1", "a")]);
+    trial.sink.start(&trial.tap).unwrap();
+    let error = loop {
+        if let Err(error) = trial.sink.turn(&trial.tap) {
+            break crate::stop::chain(&*error);
+        }
+    };
+    // It ends with what is wrong.
+    assert!(error.contains("cannot sync") && error.contains("unreachable"), "{error}");
+    assert_eq!(trial.count(Count::EventDrainSuccessCount), 0);
+}
+
+#[test]
 fn when_nothing_goes_on_the_turn_fails_and_what_is_taken_is_bounded() {
     let (mut trial, _) = trial(&[], &[(Action::Look, "/a/", Fault::Fails, usize::MAX)]);
     let many: Vec<_> = (0..30_000).map(|number| of(&number.to_string(), "a")).collect();

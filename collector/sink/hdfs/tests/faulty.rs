@@ -16,9 +16,13 @@ pub enum Fault {
     Fails,
     /// It has its effect, and fails.
     HasEffectAndFails,
+    /// It has its effect, and fails because nobody is there to say so: it may be tried again.
+    IsAway,
     /// It stands still until the plan is released.
     Stands,
 }
+
+const AWAY: io::ErrorKind = io::ErrorKind::HostUnreachable;
 
 /// Which calls suffer what.
 #[derive(Debug)]
@@ -71,6 +75,10 @@ impl Plan {
                 call.await?;
                 Err(io::Error::other("planned, with effect"))
             }
+            Some(Fault::IsAway) => {
+                call.await?;
+                Err(AWAY.into())
+            }
             Some(Fault::Stands) => {
                 self.released.subscribe().wait_for(|released| *released).await.unwrap();
                 call.await
@@ -86,6 +94,7 @@ struct FaultyOut {
     plan: Arc<Plan>,
     path: String,
     out: Box<dyn Out>,
+    is_away: bool,
 }
 
 impl Storage for Faulty {
@@ -93,7 +102,8 @@ impl Storage for Faulty {
         Box::pin(self.0.apply(Action::Create, path, async move {
             let out = Local.create(path).await?;
             let plan = Arc::clone(&self.0);
-            let out: Box<dyn Out> = Box::new(FaultyOut { plan, path: path.to_owned(), out });
+            let path = path.to_owned();
+            let out: Box<dyn Out> = Box::new(FaultyOut { plan, path, out, is_away: false });
             Ok(out)
         }))
     }
@@ -121,7 +131,15 @@ impl Out for FaultyOut {
     }
 
     fn sync(&mut self) -> Later<'_, ()> {
-        Box::pin(self.plan.apply(Action::Sync, &self.path, self.out.sync()))
+        Box::pin(async move {
+            let synced = self.plan.apply(Action::Sync, &self.path, self.out.sync()).await;
+            self.is_away = synced.as_ref().is_err_and(|error| error.kind() == AWAY);
+            synced
+        })
+    }
+
+    fn may_sync_again(&self) -> bool {
+        self.is_away
     }
 
     fn close(&mut self) -> Later<'_, ()> {

@@ -2,6 +2,7 @@
 //! or the sink itself does.
 
 use std::path::Path;
+use std::time::Instant;
 
 use testing::servers::{self, Server};
 
@@ -141,4 +142,51 @@ fn a_datanode_and_a_namenode_that_die_in_a_write_lose_nothing() {
     all.dedup();
     assert_eq!(all, (0..1500).collect::<Vec<_>>());
     assert!(doubles - all.len() <= 1000, "{}", doubles - all.len());
+}
+
+/// The NameNode is killed in the middle of writing, is away for twenty seconds, and comes back from its disk: the file
+/// that is open goes on. Where a new one is about to be made it fails, and nothing was written into it.
+#[test]
+fn a_namenode_that_is_away_for_a_while_loses_and_doubles_nothing() {
+    let server = Server::start("hdfs", &[]);
+    let keys =
+        [("hdfs.batchSize", "100"), ("hdfs.callTimeout", "120000"), ("hdfs.rollCount", "30000")];
+    let mut trial = trial(&server, &folder(), "/a", &keys);
+    let mut from = 0;
+    let mut load = |trial: &mut Trial| {
+        if trial.channel.len() < 5000 {
+            trial.put(&numbers(from..from + 500));
+            from += 500;
+        }
+        trial.sink.start(&trial.tap).unwrap();
+        trial.sink.turn(&trial.tap).unwrap();
+    };
+    let delivered = |trial: &Trial| trial.count(Count::EventDrainSuccessCount);
+    while delivered(&trial) < 10_000 {
+        load(&mut trial);
+    }
+    server.kill(&["namenode"]);
+    let (killed, before) = (Instant::now(), delivered(&trial));
+    std::thread::scope(|threads| {
+        let back = threads.spawn(|| {
+            Stop::default().wait(Duration::from_secs(20));
+            server.restart(&["namenode"]);
+        });
+        while !back.is_finished() {
+            load(&mut trial);
+        }
+    });
+    assert!(killed.elapsed() >= Duration::from_secs(20));
+    while delivered(&trial) < before + 20_000 {
+        load(&mut trial);
+    }
+    while !trial.channel.is_empty() {
+        trial.sink.turn(&trial.tap).unwrap();
+    }
+    trial.close();
+    assert_eq!(trial.count(Count::EventWriteFail), 0);
+    let files = read_all(&server, "/a");
+    assert!(files.len() > 1);
+    assert!(files.iter().all(|(name, _)| !name.ends_with(".tmp")), "{}", files.len());
+    assert_eq!(lines(&files), (0..from).collect::<Vec<_>>());
 }
