@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use encoding_rs::UTF_8;
-use java_properties::{LineContent, PropertiesIter};
+pub mod java;
 
 /// A key with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,13 +61,8 @@ pub enum Error {
         source: io::Error,
     },
     /// It is no file of properties.
-    #[error("line {line} is no property: {text}")]
-    Syntax {
-        /// Where.
-        line: usize,
-        /// What is wrong with it.
-        text: String,
-    },
+    #[error(transparent)]
+    Syntax(#[from] java::Malformed),
 }
 
 /// Where `${…}` finds its values.
@@ -101,7 +95,7 @@ impl Properties {
         Properties::parse(&std::fs::read(path).map_err(read)?, variables)
     }
 
-    /// Reads the bytes of a file, which are taken for UTF-8.
+    /// Reads the bytes of a file, which are taken for UTF-8; what is none is replaced, as Java does.
     ///
     /// # Errors
     ///
@@ -109,15 +103,10 @@ impl Properties {
     pub fn parse(bytes: &[u8], variables: &Variables) -> Result<Properties, Error> {
         let mut properties = Properties::default();
         let mut places = BTreeMap::new();
-        for line in PropertiesIter::new_with_encoding(bytes, UTF_8) {
-            let line = line.map_err(|error| Error::Syntax {
-                line: error.line_number().unwrap_or(0),
-                text: error.to_string(),
-            })?;
-            let number = line.line_number();
-            let LineContent::KVPair(key, value) = line.consume_content() else { continue };
-            let value = properties.resolved(value.trim(), number, variables);
-            let property = Property { key, value, line: number };
+        let text = String::from_utf8_lossy(bytes);
+        for mut property in java::load(text.strip_prefix('\u{feff}').unwrap_or(&text))? {
+            let number = property.line;
+            property.value = properties.resolved(trimmed(&property.value), number, variables);
             match places.get(&property.key) {
                 Some(&place) => {
                     let old: &mut Property = &mut properties.all[place];
@@ -172,6 +161,11 @@ impl Properties {
     }
 }
 
+/// As Java trims.
+fn trimmed(value: &str) -> &str {
+    value.trim_matches(|char| char <= ' ')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,6 +206,12 @@ mod tests {
     }
 
     #[test]
+    fn a_value_is_trimmed_as_java_trims() {
+        let expected = ("a".to_owned(), "\u{a0}x\u{2003}".to_owned(), 1);
+        assert_eq!(values("a = \\u0001 \u{a0}x\u{2003} \\t\n"), [expected]);
+    }
+
+    #[test]
     fn of_a_key_that_stands_twice_the_last_value_counts_and_both_lines_are_named() {
         let read = parsed("a = 1\nb = 2\na = 3\n");
         assert_eq!(read.all[0], Property { key: "a".into(), value: "3".into(), line: 3 });
@@ -241,6 +241,6 @@ mod tests {
     #[test]
     fn an_escape_that_is_none_is_told_with_its_line() {
         let error = Properties::parse(b"a = 1\nb = \\u12", &Variables::default()).unwrap_err();
-        assert!(matches!(error, Error::Syntax { line: 2, .. }), "{error:?}");
+        assert!(matches!(error, Error::Syntax(java::Malformed { line: 2 })), "{error:?}");
     }
 }

@@ -4,17 +4,18 @@
 //! number of batches may be under way. Their answers come in any order: an agent of Flume works on the calls of
 //! one connection with several threads, and then even what they bring is taken in another order.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use native_tls::TlsConnector;
 
-use super::call::{Answer, Call, Status};
-use super::datum::{Datum, Malformed};
+pub use super::asked::Calls;
+use super::asked::{self, Asked, Unfit};
+use super::call::{Answer, Call};
+use super::datum::Malformed;
 use super::frame::{self, Allowance, Frame, Next};
-use super::handshake::{Match, Request, Response};
+use super::handshake::Request;
 use super::stream::{self, Outside, Stream};
 use crate::event::Event;
 
@@ -126,28 +127,12 @@ impl Error {
     }
 }
 
-/// The calls by which a batch was sent: more than one where it is too large for one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Calls {
-    first: i32,
-    many: i32,
-}
-
-impl Calls {
-    fn serials(self) -> impl Iterator<Item = i32> {
-        (0..self.many).map(move |nth| self.first.wrapping_add(nth))
-    }
-}
-
 /// A connection to a peer.
 #[derive(Debug)]
 pub struct Client {
     peer: Peer,
     stream: Stream,
-    /// The number of the next call.
-    next: i32,
-    /// The calls that were made, with the answers that nobody has asked for yet.
-    calls: BTreeMap<i32, Option<Answer>>,
+    asked: Asked,
     /// Whether the peer works on calls, and answers them, in their order.
     in_order: bool,
     frame: Vec<u8>,
@@ -205,8 +190,7 @@ impl Peer {
         let mut client = Client {
             peer: self.clone(),
             stream,
-            next: 0,
-            calls: BTreeMap::new(),
+            asked: Asked::default(),
             in_order: false,
             frame: Vec::new(),
             allowance: Allowance::new(ANSWER_BYTES),
@@ -238,13 +222,9 @@ impl Client {
         Request::of_ours().put(&mut self.frame);
         Call::put_ping(&mut self.frame);
         self.send_frame()?;
+        self.asked.greeted();
         let frame = self.next_frame(self.peer.connect)?;
-        let response = Response::read(&mut Datum::new(frame.payload));
-        let response = response.map_err(|source| self.malformed(source))?;
-        if response.matched == Match::None {
-            return Err(Error::Stranger { peer: self.peer.name() });
-        }
-        self.in_order = response.in_order;
+        self.in_order = asked::met(frame).map_err(|unfit| self.unfit(unfit))?;
         Ok(())
     }
 
@@ -260,14 +240,15 @@ impl Client {
     /// If it cannot be sent: the connection cannot be used any more, but answers to what was sent before may
     /// still be there.
     pub fn send(&mut self, mut events: &[Event]) -> Result<Calls, Error> {
-        let mut calls = Calls { first: self.next, many: 0 };
+        let mut calls = self.asked.batch();
         while !events.is_empty() {
             let (part, rest) = events.split_at(first_part(events));
             frame::begin(&mut self.frame);
             Call::put_append_batch(&mut self.frame, part);
-            let serial = self.send_frame()?;
-            self.calls.insert(serial, None);
-            (events, calls.many) = (rest, calls.many + 1);
+            self.send_frame()?;
+            self.asked.called();
+            calls.grow();
+            events = rest;
         }
         Ok(calls)
     }
@@ -284,39 +265,19 @@ impl Client {
                 return Ok(answer);
             }
             let frame = self.next_frame(self.peer.request)?;
-            let answer = Answer::read(&mut Datum::new(frame.payload));
-            let answer = answer.map_err(|source| self.malformed(source))?;
-            match self.calls.get_mut(&frame.serial) {
-                Some(none @ None) => *none = Some(answer),
-                _ => {
-                    return Err(Error::Serial { peer: self.peer.name(), serial: frame.serial });
-                }
-            }
+            self.asked.answered(frame).map_err(|unfit| self.unfit(unfit))?;
         }
     }
 
     /// The answer to a batch, if it is there already.
     pub fn received(&mut self, calls: Calls) -> Option<Answer> {
-        let is_there = |serial: i32| matches!(self.calls.get(&serial), Some(Some(_)));
-        if !calls.serials().all(is_there) {
-            return None;
-        }
-        let mut all = Answer::Status(Status::Ok);
-        for answer in calls.serials().filter_map(|serial| self.calls.remove(&serial)?) {
-            if all == Answer::Status(Status::Ok) {
-                all = answer;
-            }
-        }
-        Some(all)
+        self.asked.received(calls)
     }
 
-    /// Sends a frame that was begun; returns its number.
-    fn send_frame(&mut self) -> Result<i32, Error> {
-        let serial = self.next;
-        let sent = frame::send(&mut self.stream, &mut self.frame, serial);
-        sent.map_err(|source| Error::Send { peer: self.peer.name(), source })?;
-        self.next = serial.wrapping_add(1);
-        Ok(serial)
+    /// Sends a frame that was begun.
+    fn send_frame(&mut self) -> Result<(), Error> {
+        let sent = frame::send(&mut self.stream, &mut self.frame, self.asked.next());
+        sent.map_err(|source| Error::Send { peer: self.peer.name(), source })
     }
 
     fn next_frame(&mut self, patience: Duration) -> Result<Frame, Error> {
@@ -329,8 +290,13 @@ impl Client {
         }
     }
 
-    fn malformed(&self, source: Malformed) -> Error {
-        Error::Malformed { peer: self.peer.name(), source }
+    fn unfit(&self, unfit: Unfit) -> Error {
+        let peer = self.peer.name();
+        match unfit {
+            Unfit::Malformed(source) => Error::Malformed { peer, source },
+            Unfit::Stranger => Error::Stranger { peer },
+            Unfit::Serial(serial) => Error::Serial { peer, serial },
+        }
     }
 }
 

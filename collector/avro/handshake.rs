@@ -27,6 +27,10 @@ use super::{HASH, Hash, PROTOCOL};
 /// more than these are no versions any more.
 const REMEMBERED: usize = 64;
 
+/// How long the text of a protocol may be: Flume's has some 500 bytes, and what is read of a text takes many
+/// times its length.
+const MOST_TEXT: usize = 64 << 10;
+
 /// What ours asks for, and says.
 const IN_ORDER: &[u8] = b"online-recall.in-order";
 
@@ -200,6 +204,9 @@ impl Known {
 /// body.
 fn judge(text: &[u8]) -> Result<(), Malformed> {
     let other = |why: &str| Malformed::Protocol(why.to_owned());
+    if text.len() > MOST_TEXT {
+        return Err(other(&format!("it has more than {MOST_TEXT} bytes")));
+    }
     let protocol: Value = serde_json::from_slice(text).map_err(|_| other("it is no JSON"))?;
     let messages = ["append", "appendBatch"].map(|name| &protocol["messages"][name]);
     if messages.iter().all(|message| message.is_null()) {

@@ -409,3 +409,15 @@ fn a_block_may_say_its_size_and_what_is_cut_off_is_no_event() {
     assert_eq!(read(Bytes::from_static(b"\x00\x01")), Err(Malformed::Length(-1)));
     assert_eq!(read(Bytes::from_static(&[0xff; 10])), Err(Malformed::Number));
 }
+
+/// What is made of a text in JSON takes many times its length, and no allowance counts it.
+#[test]
+fn a_protocol_of_more_bytes_than_any_has_is_refused_unread() {
+    let answer = |filling: usize| {
+        let text = Some(format!("{PROTOCOL}{}", " ".repeat(filling)).into());
+        Known::default().answer(&Request { text, ..requests(7)[0].clone() })
+    };
+    assert!(answer(1 << 10).is_ok());
+    let refused = answer(64 << 10).unwrap_err().to_string();
+    assert!(refused.ends_with("it has more than 65536 bytes"), "{refused}");
+}

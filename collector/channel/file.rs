@@ -34,8 +34,9 @@
 //!
 //! **Recovery** reads `taken`, the names of the segments, and the last segment: at most 64 MiB, whatever
 //! waits. What stands behind the last whole frame was never acknowledged, and is cut off. A frame before it
-//! whose checksum is wrong is passed over: its bytes are kept in `damaged-SEGMENT-OFFSET`, and how many
-//! events are lost is logged as an error; the channel goes on with the next.
+//! whose checksum is wrong, or that holds no events, is passed over: its bytes are kept in
+//! `damaged-SEGMENT-OFFSET`, and how many events are lost is logged as an error; the channel goes on with the next.
+//! A file that is not what its name says stops the start, which names it; nothing in it is touched.
 //!
 //! | killed | leaves |
 //! | --- | --- |
@@ -131,9 +132,12 @@ impl Channel {
             false => folders::lock(&checkpoint)?,
         };
         let opened = Instant::now();
-        let taken = Taken::open(&checkpoint, 0).map_err(broken("cannot read what was taken"))?;
+        let taken =
+            Taken::open(&checkpoint, 0).map_err(broken("cannot read or write what was taken"))?;
         let mark = taken.look(ranges::Ranges::mark);
-        let (segments, damage) = Segments::open(&folder, settings.segment, mark)
+        // Also where the disk has lost an end of the log: a number that was taken is no other event's.
+        let least = taken.look(ranges::Ranges::end);
+        let (segments, damage) = Segments::open(&folder, settings.segment, least)
             .map_err(broken("cannot read the log"))?;
         if damage.is_some() {
             log::warn!(
@@ -141,9 +145,8 @@ impl Channel {
             );
         }
         // A segment is removed only when all its events were taken.
-        if let Some(first) = segments.first()
-            && first > mark
-        {
+        let first = segments.first().unwrap_or(least);
+        if first > mark {
             taken.add(&[(mark, first)], true).map_err(broken("cannot note what was taken"))?;
         }
         let segments = Arc::new(segments);

@@ -1,9 +1,10 @@
 //! Properties by the names that they have in Java, told to librdkafka: how brokers are reached, and who may.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufReader};
+use std::io;
 use std::path::Path;
+
+use crate::properties;
 
 /// What has the same name and meaning in librdkafka.
 const SAME: [&str; 9] = [
@@ -74,9 +75,11 @@ pub fn is_of_security(name: &str) -> bool {
 ///
 /// If the file cannot be read, or says something that is not understood.
 pub fn read(path: &Path) -> Result<BTreeMap<String, String>, Unreadable> {
-    let properties = java_properties::read(BufReader::new(File::open(path)?));
+    // Java takes it for Latin-1: a byte is a character.
+    let text: String = std::fs::read(path)?.into_iter().map(char::from).collect();
+    let properties = properties::java::load(&text);
     let properties = properties.map_err(|error| Unreadable::Syntax(error.to_string()))?;
-    for_all(properties.into_iter().collect())
+    for_all(properties.into_iter().map(|property| (property.key, property.value)).collect())
 }
 
 fn for_all(java: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Unreadable> {

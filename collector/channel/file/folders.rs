@@ -37,14 +37,17 @@ pub(super) fn identity(folder: &Path) -> Result<String, Failure> {
     let path = folder.join("identity");
     let failed = |source| Failure::io(format!("cannot read or write {}", path.display()), source);
     match std::fs::read_to_string(&path) {
-        Ok(identity) => return Ok(identity),
+        Ok(identity) if uuid::Uuid::try_parse(&identity).is_ok() => return Ok(identity),
+        Ok(_) => {
+            return Err(Failure::new(format!("{} is no identity of a channel", path.display())));
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
     let identity = uuid::Uuid::new_v4().to_string();
     let next = path.with_extension("new");
     let write = || {
-        std::fs::write(&next, &identity)?;
+        std::fs::write(&next, &identity).map_err(|error| named(&next, error))?;
         File::open(&next)?.sync_all()?;
         std::fs::rename(&next, &path)?;
         File::open(folder)?.sync_all()
@@ -77,4 +80,9 @@ pub(super) fn refuse_flumes(folder: &Path) -> Result<(), Failure> {
 pub(super) fn space(folder: &Path) -> io::Result<u64> {
     let stat = statvfs(folder)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// What the system says, of a file.
+pub(super) fn named(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+/// No event has this number, or a greater one: a channel never comes so far, and what files say does.
+pub(super) const LAST: u64 = 1 << 62;
+
 /// A set of numbers that grows from below.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ranges {
@@ -19,6 +22,11 @@ impl Ranges {
     /// Everything below it is in the set, and itself is not.
     pub fn mark(&self) -> u64 {
         self.below
+    }
+
+    /// The number behind the greatest one in the set.
+    pub fn end(&self) -> u64 {
+        self.above.last_key_value().map_or(self.below, |(_, to)| *to)
     }
 
     /// How many of the numbers below this one are in the set.
@@ -79,6 +87,7 @@ mod tests {
                     prop_assert_eq!(ranges.has(number), model.contains(&number));
                     prop_assert_eq!(ranges.count_below(number), model.range(..number).count() as u64);
                 }
+                prop_assert_eq!(ranges.end(), model.last().unwrap() + 1);
                 prop_assert_eq!(ranges.mark(), (0..).find(|number| !model.contains(number)).unwrap());
             }
         }

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::frame::{self, Encoded, HEADER, Header, Origins, decode};
+use super::folders::named;
+use super::frame::{self, Encoded, HEADER, Header, Origins, can_decode, decode};
+use super::ranges::LAST;
 use crate::channel::Origin;
 use crate::event::Event;
 
@@ -77,6 +79,62 @@ fn head(first: u64) -> [u8; START as usize] {
     head
 }
 
+/// The first numbers of the segments in a folder.
+fn segments(folder: &Path, entries: std::fs::ReadDir) -> io::Result<BTreeSet<u64>> {
+    let mut firsts = BTreeSet::new();
+    for entry in entries {
+        let entry = entry?.file_name();
+        let stem = entry.to_str().and_then(|entry| entry.strip_suffix(".log"));
+        let Some(first) = stem.and_then(|stem| stem.parse().ok()) else { continue };
+        if entry.to_str() == Some(&name(first)) {
+            let path = folder.join(&entry);
+            judge(&path, first).map_err(|error| named(&path, error))?;
+            firsts.insert(first);
+        }
+    }
+    Ok(firsts)
+}
+
+/// Judges whether a file can be the segment that it is called.
+fn judge(path: &Path, first: u64) -> io::Result<()> {
+    let file = File::open(path)?;
+    if first > LAST || !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no segment of a log"));
+    }
+    let mut start = [0; START as usize];
+    // Its name says what its head does: what stands behind that may be well all the same.
+    if file.read_exact_at(&mut start, 0).is_err() || start != head(first) {
+        log::error!("damaged: path={} offset=0 bytes={START}", path.display());
+    }
+    Ok(())
+}
+
+/// Looks through the last segment. Returns where its next frame belongs, how large the segment is, and what was
+/// cut off; adds the origins of its frames.
+fn recover(
+    folder: &Path,
+    last: u64,
+    origins: &mut Origins,
+) -> io::Result<(Reading, u64, Option<Damage>)> {
+    let file = OpenOptions::new().read(true).write(true).open(folder.join(name(last)))?;
+    let size = file.metadata()?.len();
+    let mut reading = Reading::new(file, last);
+    loop {
+        if let Some((header, events)) = reading.whole(u64::MAX, size)?
+            && can_decode(events.clone(), header.count)
+        {
+            reading.pass(&header);
+            frame::origins(events, origins);
+            continue;
+        }
+        let Some(found) = reading.find_next(u64::MAX, size)? else { break };
+        set_aside(folder, &reading, found.offset, (reading.next, found.first))?;
+        (reading.offset, reading.next) = (found.offset, found.first);
+    }
+    let cut_off = cut(folder, &reading, size)?;
+    Ok((reading, size, cut_off))
+}
+
 impl Segments {
     /// Opens the log in a folder, which is there; `least` is the lowest number that the next event may have.
     /// What stands behind the last whole frame is cut off, and kept aside if there is anything.
@@ -85,56 +143,20 @@ impl Segments {
     ///
     /// If it cannot be read.
     pub fn open(folder: &Path, size: u64, least: u64) -> io::Result<(Segments, Option<Damage>)> {
-        let mut firsts = BTreeSet::new();
-        for entry in std::fs::read_dir(folder)? {
-            let entry = entry?.file_name();
-            let stem = entry.to_str().and_then(|entry| entry.strip_suffix(".log"));
-            if let Some(first) = stem.and_then(|stem| stem.parse().ok()) {
-                let path = folder.join(name(first));
-                let mut start = [0; START as usize];
-                // Its name says what its head does: what stands behind that may be well all the same.
-                if File::open(&path)?.read_exact_at(&mut start, 0).is_err() || start != head(first)
-                {
-                    log::error!("damaged: path={} offset=0 bytes={START}", path.display());
-                }
-                firsts.insert(first);
-            }
-        }
+        let firsts = std::fs::read_dir(folder).and_then(|entries| segments(folder, entries));
+        let firsts = firsts.map_err(|error| named(folder, error))?;
         let origins = Origins::new();
         let mut state = State { firsts, active: None, next: least, origins };
         let mut damage = None;
         if let Some(&last) = state.firsts.last() {
-            let path = folder.join(name(last));
-            let file = OpenOptions::new().read(true).write(true).open(&path)?;
-            let size = file.metadata()?.len();
-            let mut reading = Reading { file: Arc::new(file), first: last, offset: START };
-            state.next = last;
-            loop {
-                match reading.look(size)? {
-                    Some((header, events))
-                        if header.first == state.next && header.holds(&events) =>
-                    {
-                        reading.offset += (HEADER + header.length) as u64;
-                        state.next = header.end();
-                        frame::origins(events, &mut state.origins);
-                    }
-                    _ => {
-                        let Some(found) = reading.find_next(state.next, u64::MAX, size)? else {
-                            break;
-                        };
-                        let lost = (state.next, found.first);
-                        set_aside(folder, &reading, found.offset, lost)?;
-                        reading.offset = found.offset;
-                        state.next = found.first;
-                    }
-                }
-            }
-            damage = cut(folder, &reading, size, state.next)?;
-            let Reading { file, offset, .. } = reading;
+            let recovered = recover(folder, last, &mut state.origins);
+            let (reading, size, cut_off) =
+                recovered.map_err(|error| named(&folder.join(name(last)), error))?;
+            damage = cut_off;
+            let Reading { file, offset, next, .. } = reading;
             // Numbers follow each other within a segment: where some are passed over, another one begins.
-            if state.next < least {
-                state.next = least;
-            } else {
+            state.next = next.max(least);
+            if next == state.next {
                 state.active = Some(Active { file, offset, size });
             }
         }
@@ -163,6 +185,9 @@ impl Segments {
         written: impl FnOnce() -> T,
     ) -> io::Result<(u64, T)> {
         let mut state = self.state();
+        if state.next + u64::from(frame.count) > LAST {
+            return Err(io::Error::other("all numbers of events are used up"));
+        }
         let length = frame.len() as u64;
         let fits = |active: &Active| active.offset + length <= active.size;
         if !state.active.as_ref().is_some_and(fits) {
@@ -229,7 +254,8 @@ impl Segments {
     fn create(&self, first: u64, origins: &Origins, length: u64) -> io::Result<Active> {
         let path = self.folder.join("new.log");
         let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+        let file = file.map_err(|error| named(&path, error))?;
         let mut bytes = head(first).to_vec();
         bytes.extend(Encoded::of_origins(origins).at(first));
         let offset = bytes.len() as u64;
@@ -258,6 +284,8 @@ struct Reading {
     file: Arc<File>,
     first: u64,
     offset: u64,
+    /// The number of the first event of the frame that should stand here.
+    next: u64,
 }
 
 /// A whole frame behind damaged bytes.
@@ -267,6 +295,25 @@ struct Found {
 }
 
 impl Reading {
+    /// Where the first frame of a segment stands.
+    fn new(file: File, first: u64) -> Reading {
+        Reading { file: Arc::new(file), first, offset: START, next: first }
+    }
+
+    /// Goes on behind the frame that stands here.
+    fn pass(&mut self, header: &Header) {
+        self.offset += (HEADER + header.length) as u64;
+        self.next = header.end();
+    }
+
+    /// The frame that should stand here, if it does, whole, and none of its numbers is from `end` on.
+    fn whole(&self, end: u64, size: u64) -> io::Result<Option<(Header, Bytes)>> {
+        let is_whole = |header: &Header, events: &Bytes| {
+            header.first == self.next && header.end() <= end && header.holds(events)
+        };
+        Ok(self.look(size)?.filter(|(header, events)| is_whole(header, events)))
+    }
+
     /// The frame that stands here, unchecked, if there may be one.
     fn look(&self, size: u64) -> io::Result<Option<(Header, Bytes)>> {
         let mut header = [0; HEADER];
@@ -284,18 +331,25 @@ impl Reading {
         Ok(Some((header, events.into())))
     }
 
-    /// The next whole frame behind this place whose events have numbers from `next` to before `end`.
-    fn find_next(&self, next: u64, end: u64, size: u64) -> io::Result<Option<Found>> {
+    /// The next whole frame behind this place, of which none of the numbers is from `end` on.
+    fn find_next(&self, end: u64, size: u64) -> io::Result<Option<Found>> {
         let Some(last) = end_of_bytes(self, size)? else { return Ok(None) };
         let mut rest = vec![0; usize::try_from(last - self.offset).unwrap_or(0)];
         self.file.read_exact_at(&mut rest, self.offset)?;
         // A frame may end with bytes that are 0.
         rest.resize(usize::try_from(size - self.offset).unwrap_or(0).min(rest.len() + STEP), 0);
+        let rest = Bytes::from(rest);
         for at in 1..rest.len().saturating_sub(HEADER) {
             let Some(header) = Header::read(&rest[at..]) else { continue };
-            let events = rest[at + HEADER..].get(..header.length);
-            let is_in = header.first >= next && header.end() <= end;
-            if is_in && events.is_some_and(|events| header.holds(events)) {
+            let begin = at + HEADER;
+            if rest.len() - begin < header.length {
+                continue;
+            }
+            let events = rest.slice(begin..begin + header.length);
+            // What is lost between has stood in these bytes, and an event has two at least.
+            let is_in = (self.next..=self.next + at as u64 / 2).contains(&header.first)
+                && header.end() <= end;
+            if is_in && header.holds(&events) && can_decode(events, header.count) {
                 let offset = self.offset + at as u64;
                 return Ok(Some(Found { offset, first: header.first }));
             }
@@ -310,7 +364,7 @@ fn set_aside(folder: &Path, reading: &Reading, to: u64, lost: (u64, u64)) -> io:
     let mut copy = vec![0; usize::try_from(bytes).unwrap_or(0)];
     reading.file.read_exact_at(&mut copy, reading.offset)?;
     let kept = folder.join(format!("damaged-{:020}-{}", reading.first, reading.offset));
-    std::fs::write(&kept, &copy)?;
+    std::fs::write(&kept, &copy).map_err(|error| named(&kept, error))?;
     File::open(&kept)?.sync_all()?;
     let (file, offset) = (folder.join(name(reading.first)), reading.offset);
     let damage = Damage { file, offset, bytes, lost, kept };
@@ -327,9 +381,9 @@ fn set_aside(folder: &Path, reading: &Reading, to: u64, lost: (u64, u64)) -> io:
 
 /// Cuts off what stands behind the last whole frame: of a transaction that was not written to its end, and
 /// was never acknowledged. It is kept aside all the same: a disk may have lied.
-fn cut(folder: &Path, reading: &Reading, size: u64, next: u64) -> io::Result<Option<Damage>> {
+fn cut(folder: &Path, reading: &Reading, size: u64) -> io::Result<Option<Damage>> {
     let Some(to) = end_of_bytes(reading, size)? else { return Ok(None) };
-    let damage = set_aside(folder, reading, to, (next, next))?;
+    let damage = set_aside(folder, reading, to, (reading.next, reading.next))?;
     let zeros = vec![0; STEP];
     let mut at = reading.offset;
     while at < to {
@@ -403,36 +457,42 @@ impl Reader {
             let reading = match &mut self.reading {
                 Some(reading) if reading.first == first => reading,
                 reading => {
-                    let file = Arc::new(File::open(self.segments.folder.join(name(first)))?);
-                    reading.insert(Reading { file, first, offset: START })
+                    let path = self.segments.folder.join(name(first));
+                    let file = File::open(&path).map_err(|error| named(&path, error))?;
+                    reading.insert(Reading::new(file, first))
                 }
             };
             let size = reading.file.metadata()?.len();
             let until = behind.unwrap_or(end);
-            if let Some((header, events)) = reading.look(size)?
-                && header.end() <= until
-                && header.holds(&events)
-            {
-                let step = (HEADER + header.length) as u64;
+            if let Some((header, events)) = reading.whole(until, size)? {
                 if header.end() <= self.next {
-                    reading.offset += step;
-                    continue;
-                }
-                if header.first <= self.next
-                    && let Some(events) = decode(events, header.count)
-                {
-                    reading.offset += step;
+                    if can_decode(events, header.count) {
+                        reading.pass(&header);
+                        continue;
+                    }
+                } else if let Some(events) = decode(events, header.count) {
+                    reading.pass(&header);
                     self.next = header.end();
                     return Ok(Some(Next::Events(header.first, events)));
                 }
             }
-            let found = reading.find_next(self.next, until, size)?;
-            let (to, lost) =
-                found.as_ref().map_or((size, until), |found| (found.offset, found.first));
-            let damage = set_aside(&self.segments.folder, reading, to, (self.next, lost))?;
-            reading.offset = to;
-            self.next = lost;
-            return Ok(Some(Next::Lost(damage)));
+            let (from, found) = (self.next, reading.find_next(until, size)?);
+            self.next = found.as_ref().map_or(until, |found| found.first).max(from);
+            // What was lost is lost with these bytes, unless it was taken before.
+            let end = size.max(reading.offset);
+            let to = found.as_ref().map_or(end, |found| found.offset);
+            let damage = match self.next > from {
+                true => Some(set_aside(&self.segments.folder, reading, to, (from, self.next))?),
+                false => None,
+            };
+            match found {
+                Some(found) => (reading.offset, reading.next) = (found.offset, found.first),
+                // What is put from now on stands behind.
+                None => reading.next = until,
+            }
+            if let Some(damage) = damage {
+                return Ok(Some(Next::Lost(damage)));
+            }
         }
         Ok(None)
     }

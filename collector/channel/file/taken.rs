@@ -10,7 +10,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::ranges::Ranges;
+use super::folders::named;
+use super::ranges::{LAST, Ranges};
 use super::sync::Syncs;
 
 const MAGIC: &[u8; 8] = b"ORTAKEN1";
@@ -55,11 +56,11 @@ fn number(bytes: &[u8]) -> u64 {
 fn read(bytes: &[u8]) -> Option<(Ranges, u64)> {
     let rest = bytes.strip_prefix(MAGIC)?;
     let (mark, records) = rest.split_at_checked(8)?;
-    let mut ranges = Ranges::below(number(mark));
+    let mut ranges = Ranges::below(Some(number(mark)).filter(|mark| *mark <= LAST)?);
     let mut length = 16;
     for one in records.chunks_exact(RECORD) {
         let (from, to) = (number(&one[..8]), number(&one[8..16]));
-        if one != record(from, to) || from > to {
+        if one != record(from, to) || from > to || to > LAST {
             break;
         }
         ranges.add(from, to);
@@ -78,15 +79,17 @@ impl Taken {
         let path = folder.join("taken");
         let (ranges, length) = match std::fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => (Ranges::below(mark), 0),
-            Err(error) => return Err(error),
+            Err(error) => return Err(named(&path, error)),
             Ok(bytes) => read(&bytes).ok_or_else(|| {
-                io::Error::new(io::ErrorKind::InvalidData, "it is no log of what was taken")
+                let what = "it is no log of what was taken";
+                named(&path, io::Error::new(io::ErrorKind::InvalidData, what))
             })?,
         };
         if length == 0 {
             write_anew(&path, &ranges)?;
         }
-        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        let file = OpenOptions::new().read(true).write(true).open(&path);
+        let file = file.map_err(|error| named(&path, error))?;
         let length = if length == 0 { file.metadata()?.len() } else { length };
         file.set_len(length)?;
         let syncs = Arc::default();
@@ -149,7 +152,7 @@ impl Taken {
 
 fn write_anew(path: &Path, ranges: &Ranges) -> io::Result<()> {
     let next = path.with_extension("new");
-    let mut file = File::create(&next)?;
+    let mut file = File::create(&next).map_err(|error| named(&next, error))?;
     let mut bytes = MAGIC.to_vec();
     bytes.extend(ranges.mark().to_le_bytes());
     bytes.extend(ranges.above().flat_map(|(from, to)| record(from, to)));

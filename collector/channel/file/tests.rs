@@ -33,8 +33,21 @@ impl Scene {
         Scene { folder, settings }
     }
 
+    /// Why it cannot be opened.
+    fn refused(&self) -> String {
+        crate::stop::chain(&Channel::open("c1", &self.settings).unwrap_err())
+    }
+
     fn open(&self) -> Arc<Channel> {
         Channel::open("c1", &self.settings).unwrap()
+    }
+
+    /// Opens it, and takes so many.
+    fn taken(&self, most: usize) -> Vec<Event> {
+        let take = super::super::Channel::take(self.open(), most, Duration::ZERO).unwrap();
+        let events = take.events().to_vec();
+        take.commit().unwrap();
+        events
     }
 
     /// The folder as a crash at this moment leaves it.
@@ -489,4 +502,140 @@ fn killed_at_any_moment_it_has_what_was_acknowledged_and_not_what_was_taken() {
     assert!(unheard <= 5 * kills, "{unheard} events are lost");
     assert_eq!(before, taken.len(), "events were taken twice");
     assert!(before > 50, "little was done: {before}");
+}
+
+#[test]
+fn a_file_that_is_not_what_its_name_says_is_named() {
+    let last = format!("{:020}.log", u64::MAX);
+    for (part, name) in [("checkpoint", "taken"), ("data", "identity"), ("data", &*last)] {
+        let scene = Scene::new(10);
+        drop(scene.open());
+        let path = scene.folder.path().join(part).join("online-recall").join(name);
+        // Of a mark that no channel reaches.
+        fs::write(&path, [b"ORTAKEN1", &[255; 8][..], &[1; 40]].concat()).unwrap();
+        assert!(scene.refused().contains(path.to_str().unwrap()), "{}", scene.refused());
+    }
+}
+
+/// A name that can be read as a number is not a segment's for that.
+#[test]
+fn a_file_of_another_name_is_left_alone() {
+    let scene = Scene::new(10);
+    put(&scene.open(), 0..1).unwrap();
+    for name in ["5.log", "+0000000000000000005.log"] {
+        fs::write(scene.settings.data.join("online-recall").join(name), b"notes").unwrap();
+    }
+    assert_eq!(scene.open().len(), 1);
+    assert_eq!(scene.segments().len(), 3);
+}
+
+/// Whoever sends events chooses their bodies, also such as look like a frame.
+#[test]
+fn a_frame_in_the_body_of_a_torn_one_takes_the_numbers_nowhere() {
+    for first in [1 << 40, u64::MAX - 1, u64::MAX] {
+        let scene = Scene::new(10);
+        let channel = scene.open();
+        put(&channel, 0..2).unwrap();
+        let forged = Encoded::of(&[event(0)], None).at(first).to_vec();
+        channel.put(&[Event::new(forged), Event::new("torn")], None).unwrap();
+        drop(channel);
+        let segment = &scene.segments()[0];
+        let mut bytes = fs::read(segment).unwrap();
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        bytes[end] = 0;
+        fs::write(segment, bytes).unwrap();
+        let channel = scene.open();
+        assert_eq!(channel.len(), 2);
+        put(&channel, 2..3).unwrap();
+        assert_eq!(channel.len(), 3);
+    }
+}
+
+/// Behind a frame that is damaged the next one counts, also where some of it was taken before the start.
+#[test]
+fn a_frame_of_which_some_was_taken_is_found_behind_a_damaged_one() {
+    let scene = Scene::new(10);
+    let channel = scene.open();
+    put(&channel, 0..2).unwrap();
+    put(&channel, 2..5).unwrap();
+    drop(channel);
+    let segment = &scene.segments()[0];
+    let mut bytes = fs::read(segment).unwrap();
+    // In the first frame with events.
+    let at = bytes.windows(7).position(|window| window == b"event 0").unwrap();
+    bytes[at] ^= 1;
+    fs::write(segment, bytes).unwrap();
+    assert_eq!(scene.taken(1), [event(2)]);
+    assert_eq!(scene.taken(9), [event(3), event(4)]);
+    assert_eq!(scene.open().len(), 0);
+}
+
+/// As a power failure may leave it where commits are not durable at once.
+#[test]
+fn a_number_that_was_taken_is_no_other_events_also_when_the_log_has_lost_its_end() {
+    let scene = Scene::new(10);
+    let channel = scene.open();
+    put(&channel, 0..6).unwrap();
+    let [first, second] = [2, 3].map(|most| {
+        super::super::Channel::take(Arc::clone(&channel), most, Duration::ZERO).unwrap()
+    });
+    second.commit().unwrap();
+    drop(first);
+    drop(channel);
+    let segment = &scene.segments()[0];
+    let mut bytes = fs::read(segment).unwrap();
+    bytes[32..].fill(0);
+    fs::write(segment, bytes).unwrap();
+    let channel = scene.open();
+    put(&channel, 6..10).unwrap();
+    let take = super::super::Channel::take(channel, 9, Duration::ZERO).unwrap();
+    assert_eq!(take.events(), [6, 7, 8, 9].map(event));
+}
+
+#[test]
+fn a_log_that_is_gone_takes_no_room() {
+    let scene = Scene::new(3);
+    let channel = scene.open();
+    put(&channel, 0..3).unwrap();
+    let [first, second] = [1, 2].map(|most| {
+        super::super::Channel::take(Arc::clone(&channel), most, Duration::ZERO).unwrap()
+    });
+    second.commit().unwrap();
+    drop(first);
+    drop(channel);
+    fs::remove_file(&scene.segments()[0]).unwrap();
+    let channel = scene.open();
+    assert_eq!(channel.len(), 0);
+    put(&channel, 3..6).unwrap();
+}
+
+/// A checksum can be had by anybody.
+#[test]
+fn a_frame_without_events_is_passed_over_however_much_was_taken() {
+    let scene = Scene::new(10);
+    put(&scene.open(), 0..1).unwrap();
+    let mut odd = Encoded::of(&[event(7)], None);
+    odd.count = 2;
+    let segment = &scene.segments()[0];
+    let mut bytes = fs::read(segment).unwrap();
+    let mut end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    for mut frame in [odd, Encoded::of(&[event(1), event(2)], None)] {
+        let frame = frame.at(1);
+        bytes[end..end + frame.len()].copy_from_slice(frame);
+        end += frame.len();
+    }
+    fs::write(segment, bytes).unwrap();
+    assert_eq!(scene.taken(2), [event(0), event(1)]);
+    assert_eq!(scene.taken(9), [event(2)]);
+}
+
+#[test]
+fn a_segment_that_is_cut_off_in_its_head_has_lost_its_events_and_no_others() {
+    let scene = Scene::new(300);
+    put(&scene.open(), 0..99).unwrap();
+    put(&scene.open(), 99..198).unwrap();
+    let [first, ..] = &scene.segments()[..] else { panic!() };
+    fs::OpenOptions::new().write(true).open(first).unwrap().set_len(20).unwrap();
+    assert_eq!(scene.taken(300), (99..198).map(event).collect::<Vec<_>>());
+    assert_eq!(scene.open().len(), 0);
 }
