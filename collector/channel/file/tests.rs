@@ -507,12 +507,19 @@ fn killed_at_any_moment_it_has_what_was_acknowledged_and_not_what_was_taken() {
 #[test]
 fn a_file_that_is_not_what_its_name_says_is_named() {
     let last = format!("{:020}.log", u64::MAX);
-    for (part, name) in [("checkpoint", "taken"), ("data", "identity"), ("data", &*last)] {
+    // Of a mark that no channel reaches.
+    let mark = [b"ORTAKEN1", &[255; 8][..], &[1; 40]].concat();
+    let words = &b"some words"[..];
+    for (part, name, bytes) in [
+        ("checkpoint", "taken", &*mark),
+        ("checkpoint", "taken", words),
+        ("data", "identity", words),
+        ("data", &*last, words),
+    ] {
         let scene = Scene::new(10);
         drop(scene.open());
         let path = scene.folder.path().join(part).join("online-recall").join(name);
-        // Of a mark that no channel reaches.
-        fs::write(&path, [b"ORTAKEN1", &[255; 8][..], &[1; 40]].concat()).unwrap();
+        fs::write(&path, bytes).unwrap();
         assert!(scene.refused().contains(path.to_str().unwrap()), "{}", scene.refused());
     }
 }
