@@ -89,7 +89,8 @@ fn while_kafka_and_hdfs_are_away_lines_wait_on_the_disk_and_all_are_delivered_af
     let in_hdfs = in_hdfs(&hdfs, "/lines").all(log.lines);
     eprintln!("{} lines; doubled: {in_kafka} in Kafka, {in_hdfs} in HDFS; {peak} MB", log.lines);
     assert_eq!(in_kafka, 0);
-    assert!(in_hdfs <= 2 * BATCH, "{in_hdfs}");
+    // What was under way.
+    assert!(in_hdfs <= 10_000, "{in_hdfs}");
     assert!(peak < 150, "{peak} MB");
 }
 
@@ -97,7 +98,8 @@ fn while_kafka_and_hdfs_are_away_lines_wait_on_the_disk_and_all_are_delivered_af
 fn where_disks_are_full_the_log_waits_and_goes_on_when_there_is_room() {
     const LINES: usize = 200_000;
     let place = Place::empty();
-    let disks = ["channel", "rolled"].map(|name| Disk::mount(&place.path(name), "3m"));
+    let disks = [("channel", "3m"), ("rolled", "1m")];
+    let disks = disks.map(|(name, size)| Disk::mount(&place.path(name), size));
     let [Some(channel), Some(rolled)] = disks else { return };
     let lines: String = (0..LINES).map(|at| format!("line {at:07}\n")).collect();
     place.write("logs/log", lines + END + "\n");

@@ -69,8 +69,8 @@ fn documented() -> BTreeSet<String> {
 #[test]
 fn every_number_is_documented_and_every_documented_number_is_there() {
     let place = Place::empty();
-    // There is something of everything: nothing has the header that the path needs.
-    let dies = "type = hdfs\na1.sinks.k1.hdfs.path = file:///nowhere/%{nothing}";
+    // There is something of everything: no event has the time that the path needs.
+    let dies = "type = hdfs\na1.sinks.k1.hdfs.path = file:///nowhere/%Y";
     let filters = "\na1.sources.r1.interceptors = i1\n\
                    a1.sources.r1.interceptors.i1.type = regex_filter\n";
     place.write("agent.properties", COUNTS.replace("type = null", dies) + filters);
