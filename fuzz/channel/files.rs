@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// How the formats begin.
 const SEGMENT: &[u8; 8] = b"ORLOG001";
-const TAKEN: &[u8; 8] = b"ORTAKEN1";
+const TAKEN: &[u8; 8] = b"ORTAKEN2";
 const FRAME: u32 = 0x4652_414d;
 
 /// No channel comes so far.
@@ -207,7 +207,7 @@ impl Files {
     fn taken(&mut self, mark: u64) -> &mut Vec<u8> {
         let name = format!("{CHECKPOINT}taken");
         self.folders.retain(|folder| *folder != name);
-        self.all.entry(name).or_insert_with(|| [&TAKEN[..], &mark.to_le_bytes()].concat())
+        self.all.entry(name).or_insert_with(|| [&TAKEN[..], &record(0, mark)].concat())
     }
 
     fn some(&mut self, which: u8) -> Option<&mut Vec<u8>> {

@@ -58,17 +58,16 @@ fn frame(bytes: &[u8]) -> Option<Vec<(u64, Event)>> {
 pub fn taken(files: &Files) -> Vec<Range<u64>> {
     let name = format!("{CHECKPOINT}taken");
     let bytes = files.all().find(|(known, _)| *known == name).map(|(_, bytes)| bytes);
-    let Some(rest) = bytes.and_then(|bytes| bytes.strip_prefix(b"ORTAKEN1")) else {
+    let Some(records) = bytes.and_then(|bytes| bytes.strip_prefix(b"ORTAKEN2")) else {
         return Vec::new();
     };
-    let Some((mark, records)) = rest.split_first_chunk() else { return Vec::new() };
-    let mut all = vec![0..u64::from_le_bytes(*mark)];
+    let mut all = Vec::new();
     for record in records.chunks_exact(20) {
         let (both, crc) = record.split_at(16);
         let number = |at: usize| u64::from_le_bytes(both[at..at + 8].try_into().expect("eight"));
         if crc32fast::hash(both).to_le_bytes() != *crc || number(0) > number(8) || number(8) > LAST
         {
-            break;
+            continue;
         }
         all.push(number(0)..number(8));
     }

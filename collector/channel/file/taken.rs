@@ -1,7 +1,7 @@
 //! What was taken, durably: a log of ranges of numbers, written anew when it has become long.
 //!
 //! ```text
-//! taken:  "ORTAKEN1" mark:8  (from:8 to:8 crc:4)*
+//! taken:  "ORTAKEN2"  (0:8 mark:8 crc:4)  (from:8 to:8 crc:4)*
 //! ```
 
 use std::fs::{File, OpenOptions};
@@ -14,7 +14,7 @@ use super::folders::named;
 use super::ranges::{LAST, Ranges};
 use super::sync::Syncs;
 
-const MAGIC: &[u8; 8] = b"ORTAKEN1";
+const MAGIC: &[u8; 8] = b"ORTAKEN2";
 const RECORD: usize = 20;
 
 /// When it is written anew: when it has grown by so much, and to twice of what it was.
@@ -51,22 +51,26 @@ fn number(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(bytes.try_into().expect("it has eight bytes"))
 }
 
-/// What the log says; a record that was not written to its end, and was never acknowledged, is the last.
-/// None where it is no such log.
+/// What a record says, if it is whole.
+fn said(one: &[u8]) -> Option<(u64, u64)> {
+    let (from, to) = (number(&one[..8]), number(&one[8..16]));
+    (one == record(from, to) && from <= to && to <= LAST).then_some((from, to))
+}
+
+/// What the log says, and where its last whole record ends: one that was not written to its end was never
+/// acknowledged. What a damaged one before it has said is not known, and is taken again. None where it is no
+/// such log.
 fn read(bytes: &[u8]) -> Option<(Ranges, u64)> {
-    let rest = bytes.strip_prefix(MAGIC)?;
-    let (mark, records) = rest.split_at_checked(8)?;
-    let mut ranges = Ranges::below(Some(number(mark)).filter(|mark| *mark <= LAST)?);
-    let mut length = 16;
-    for one in records.chunks_exact(RECORD) {
-        let (from, to) = (number(&one[..8]), number(&one[8..16]));
-        if one != record(from, to) || from > to || to > LAST {
-            break;
-        }
+    let mut records = bytes.strip_prefix(MAGIC)?.chunks_exact(RECORD).map(said);
+    let (0, mark) = records.next()?? else { return None };
+    let (mut ranges, mut many, mut whole) = (Ranges::below(mark), 1, 1);
+    for record in records {
+        many += 1;
+        let Some((from, to)) = record else { continue };
         ranges.add(from, to);
-        length += RECORD as u64;
+        whole = many;
     }
-    Some((ranges, length))
+    Some((ranges, (MAGIC.len() + whole * RECORD) as u64))
 }
 
 impl Taken {
@@ -154,7 +158,7 @@ fn write_anew(path: &Path, ranges: &Ranges) -> io::Result<()> {
     let next = path.with_extension("new");
     let mut file = File::create(&next).map_err(|error| named(&next, error))?;
     let mut bytes = MAGIC.to_vec();
-    bytes.extend(ranges.mark().to_le_bytes());
+    bytes.extend(record(0, ranges.mark()));
     bytes.extend(ranges.above().flat_map(|(from, to)| record(from, to)));
     file.write_all(&bytes)?;
     file.sync_all()?;
@@ -194,12 +198,38 @@ mod tests {
         for end in 0..whole.len() {
             std::fs::write(&path, &whole[..end]).unwrap();
             match Taken::open(folder.path(), 0) {
-                Ok(taken) if end >= 36 => {
+                Ok(taken) if end >= 48 => {
                     assert_eq!(taken.look(|ranges| ranges.count_below(99)), 4)
                 }
                 Ok(taken) => assert_eq!(taken.look(|ranges| ranges.count_below(99)), 0),
-                Err(error) => assert!(end < 16, "{error}"),
+                Err(error) => assert!(end < 28, "{error}"),
             }
+        }
+    }
+
+    /// No bit of it says of what waits that it was taken.
+    #[test]
+    fn what_is_damaged_is_taken_again_and_nothing_else_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        Taken::open(folder.path(), 3).unwrap().add(&[(5, 7), (9, 12)], true).unwrap();
+        let path = folder.path().join("taken");
+        let whole = std::fs::read(&path).unwrap();
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, bytes).unwrap();
+            let left: &[u64] = match (bit / 8).checked_sub(28).map(|at| at / RECORD) {
+                None => {
+                    Taken::open(folder.path(), 0).unwrap_err();
+                    continue;
+                }
+                Some(0) => &[0, 1, 2, 9, 10, 11],
+                Some(_) => &[0, 1, 2, 5, 6],
+            };
+            let taken = Taken::open(folder.path(), 0).unwrap();
+            let found: Vec<_> =
+                taken.look(|ranges| (0..20).filter(|number| ranges.has(*number)).collect());
+            assert_eq!(found, left, "bit {bit}");
         }
     }
 }

@@ -508,7 +508,7 @@ fn killed_at_any_moment_it_has_what_was_acknowledged_and_not_what_was_taken() {
 fn a_file_that_is_not_what_its_name_says_is_named() {
     let last = format!("{:020}.log", u64::MAX);
     // Of a mark that no channel reaches.
-    let mark = [b"ORTAKEN1", &[255; 8][..], &[1; 40]].concat();
+    let mark = [b"ORTAKEN2", &[255; 8][..], &[1; 40]].concat();
     let words = &b"some words"[..];
     for (part, name, bytes) in [
         ("checkpoint", "taken", &*mark),
