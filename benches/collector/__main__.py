@@ -135,7 +135,7 @@ def avro(bench, runs):
             source = settings("sources.r1", type="avro", bind="127.0.0.1", port=port)
             with make(WIRED + source + memory() + file_roll(out)) as agent:
                 if agent.name == "ours":
-                    wait_for_port(port)
+                    wait_for_port(port, agent)
                     rates = []
                     for nth in range(1, 4):
                         begun = time.monotonic()
@@ -153,8 +153,9 @@ def note(bench, runs, name, rate):
     bench.say(f"{', '.join(map(str, name))}: {rate:,.0f} events/s")
 
 
-def wait_for_port(port):
+def wait_for_port(port, agent):
     while True:
+        agent.check()
         with socket.socket() as one:
             if one.connect_ex(("127.0.0.1", port)) == 0:
                 return
@@ -162,8 +163,8 @@ def wait_for_port(port):
 
 
 def own_memory(bench, runs):
-    """With a channel that is full, since nobody takes from it."""
-    text = WIRED.replace("a1.sinks = k1\n", "").replace("a1.sinks.k1.channel = c1\n", "")
+    """With a channel that is full, since nobody listens where its sink would deliver."""
+    text = WIRED + settings("sinks.k1", type="avro", hostname="127.0.0.1", port=bench.port + 11)
     for make in bench.agents():
         folder, begin = bench.spooled()
         with make(text + spooldir(folder) + memory(capacity=30_000)) as agent:
@@ -201,7 +202,9 @@ def tail(bench, runs):
             subprocess.run(produce, check=True, stderr=subprocess.DEVNULL)
             note(bench, runs, ("produce", "bare"), bench.events / (time.monotonic() - begun))
             text = tailed(bench, servers, f"tailed{nth}")
-            with Ours(bench.program, CACHE / "agent", bench.port, text, hadoop=servers.folder / "hdfs" / "conf") as agent:
+            # Those of before may be the servers' now.
+            port = free_ports(20)
+            with Ours(bench.program, CACHE / "agent", port, text, hadoop=servers.folder / "hdfs" / "conf") as agent:
                 agent.wait_until_delivered(bench.events, "c1", "c2")
                 note(bench, runs, ("tail", "ours"), bench.events / (time.monotonic() - agent.begun))
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -123,6 +124,18 @@ class Flume(Agent):
 
     def stop(self):
         self._script("kill")
+        # Of a process that was killed the threads end one after another, and the last one lets go of its ports.
+        wait_until_free(self.port)
+
+
+def wait_until_free(port):
+    while True:
+        with socket.socket() as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                return one.bind(("0.0.0.0", port))
+            except OSError:
+                time.sleep(0.05)
 
 
 def send_by_flume(port, file, batch, passes):
