@@ -6,14 +6,14 @@
 //!     00000000000000348160.log   the number of its first            ranges above it (`taken`)
 //!     lock, identity             event
 //!
-//!   segment:  magic:8 first:8 0:16 │ frame │ frame │ frame │ 0 0 0 …   (preallocated)
-//!   frame:    magic:4 crc:4 length:8 count:4 first:8 │ origins │ events      (one transaction, `frame`)
+//!   segment:  magic:8 first:8 tag:8 0:8 │ frame │ frame │ frame │ 0 0 0 …   (preallocated)
+//!   frame:    tag:8 crc:4 length:8 count:4 first:8 │ origins │ events        (one transaction, `frame`)
 //!   origin:   length source length batch; how many stands before them; numbers as Avro's
 //!   event:    headers, then (length name length value)*, then length body; likewise
 //! ```
 //!
 //! Events are numbered from 0 in the order in which they are committed, without gaps, and keep their numbers
-//! over starts. Numbers of a size are little-endian.
+//! over starts. Numbers of a size are little-endian. A segment's tag is drawn for it alone.
 //!
 //! **Limits.** Up to `capacity` events; bodies stay on the disk: in memory are those that are lent, and the rest
 //! of the frame that was read last. A transaction has up to `transactionCapacity` events and 1 GiB. Puts are
@@ -50,6 +50,7 @@
 mod folders;
 mod frame;
 mod ranges;
+mod segment;
 mod segments;
 mod settings;
 mod sync;

@@ -7,9 +7,10 @@ use std::fs;
 use std::path::Path;
 
 /// How the formats begin.
-const SEGMENT: &[u8; 8] = b"ORLOG001";
+const SEGMENT: &[u8; 8] = b"ORLOG002";
 const TAKEN: &[u8; 8] = b"ORTAKEN2";
-const FRAME: u32 = 0x4652_414d;
+/// A channel draws one for each segment.
+const TAG: &[u8; 8] = b"some tag";
 
 /// No channel comes so far.
 pub const LAST: u64 = 1 << 62;
@@ -197,7 +198,7 @@ impl Files {
     fn append(&mut self, bytes: &[u8]) {
         let next = self.next;
         let name = self.segment.get_or_insert_with(|| format!("{DATA}{next:020}.log"));
-        let head = || [&SEGMENT[..], &next.to_le_bytes(), &[0; 16]].concat();
+        let head = || [&SEGMENT[..], &next.to_le_bytes(), TAG, &[0; 8]].concat();
         if self.folders.contains(name) {
             return;
         }
@@ -240,7 +241,8 @@ fn frame(events: &[u8], count: u32, first: u64) -> Vec<u8> {
     let sizes =
         [&(events.len() as u64).to_le_bytes()[..], &count.to_le_bytes(), &first.to_le_bytes()];
     let rest = [&sizes.concat()[..], events].concat();
-    [&FRAME.to_le_bytes()[..], &crc32fast::hash(&rest).to_le_bytes(), &rest].concat()
+    let crc = crc32fast::hash(&[&TAG[..], &rest].concat());
+    [&TAG[..], &crc.to_le_bytes(), &rest].concat()
 }
 
 fn record(from: u64, to: u64) -> Vec<u8> {

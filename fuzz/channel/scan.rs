@@ -22,14 +22,15 @@ pub fn events(files: &Files) -> BTreeMap<u64, Vec<Event>> {
 }
 
 fn frame(bytes: &[u8]) -> Option<Vec<(u64, Event)>> {
-    let rest = bytes.strip_prefix(b"MARF")?;
+    // Which tag it has is the channel's affair.
+    let (tag, rest) = bytes.split_first_chunk::<8>()?;
     let (crc, rest) = rest.split_first_chunk()?;
     let (length, behind) = rest.split_first_chunk()?;
     let (count, behind) = behind.split_first_chunk()?;
     let (first, events) = behind.split_first_chunk()?;
     let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
     let events = events.get(..length)?;
-    if crc32fast::hash(&rest[..20 + length]) != u32::from_le_bytes(*crc) {
+    if crc32fast::hash(&[&tag[..], &rest[..20 + length]].concat()) != u32::from_le_bytes(*crc) {
         return None;
     }
     let mut datum = Datum::new(bytes::Bytes::copy_from_slice(events));

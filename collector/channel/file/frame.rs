@@ -10,19 +10,42 @@ use crate::channel::Origin;
 use crate::event::{Event, Headers, Text};
 
 /// How many bytes stand before a frame's events.
-pub(super) const HEADER: usize = 28;
-
-const MAGIC: u32 = 0x4652_414d;
+pub(super) const HEADER: usize = Tag::BYTES + 24;
 
 /// The largest frame: what a length may ask to be read.
 pub(super) const LARGEST: usize = 1 << 30;
 
+/// What every frame of a segment begins with: drawn for it alone. Whoever sends events chooses their bodies,
+/// and knows none; so none holds what could be taken for a frame where one is looked for behind damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tag(pub [u8; Tag::BYTES]);
+
+impl Tag {
+    /// How many bytes it has.
+    pub const BYTES: usize = 8;
+
+    /// No frame's: what nothing was written to is zeros.
+    pub const NONE: Tag = Tag([0; Tag::BYTES]);
+
+    /// Draws one.
+    pub fn draw() -> Tag {
+        // Of its first eight bytes all bits but the version's are random; that is not 0.
+        Tag::of(uuid::Uuid::new_v4().as_bytes())
+    }
+
+    /// The one that these bytes begin with; none where they are too few.
+    pub fn of(bytes: &[u8]) -> Tag {
+        bytes.first_chunk().map_or(Tag::NONE, |bytes| Tag(*bytes))
+    }
+}
+
 /// What stands before a frame's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
+    tag: Tag,
     /// How many bytes follow.
     pub length: usize,
-    /// Over the rest of the header and all that follows.
+    /// Over the tag, the rest of the header and all that follows.
     crc: u32,
     /// How many events they are.
     pub count: u32,
@@ -31,21 +54,23 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads one; none where none can stand.
-    pub fn read(mut bytes: &[u8]) -> Option<Header> {
-        if bytes.len() < HEADER || bytes.get_u32_le() != MAGIC {
+    /// Reads one of a segment with this tag; none where none can stand.
+    pub fn read(bytes: &[u8], tag: Tag) -> Option<Header> {
+        if bytes.len() < HEADER || tag == Tag::NONE || Tag::of(bytes) != tag {
             return None;
         }
+        let mut bytes = &bytes[Tag::BYTES..];
         let crc = bytes.get_u32_le();
         let (length, count, first) = (bytes.get_u64_le(), bytes.get_u32_le(), bytes.get_u64_le());
         let length = usize::try_from(length).ok().filter(|length| *length <= LARGEST)?;
         let is_one = first.checked_add(count.into()).is_some_and(|end| end <= LAST);
-        is_one.then_some(Header { length, crc, count, first })
+        is_one.then_some(Header { tag, length, crc, count, first })
     }
 
     /// Whether these events are what was written.
     pub fn holds(&self, events: &[u8]) -> bool {
-        events.len() == self.length && self.crc == checksum(self.count, self.first, events)
+        events.len() == self.length
+            && self.crc == checksum(self.tag, self.count, self.first, events)
     }
 
     /// The number behind the last of its events.
@@ -54,8 +79,9 @@ impl Header {
     }
 }
 
-fn checksum(count: u32, first: u64, events: &[u8]) -> u32 {
+fn checksum(tag: Tag, count: u32, first: u64, events: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
+    crc.update(&tag.0);
     crc.update(&(events.len() as u64).to_le_bytes());
     crc.update(&count.to_le_bytes());
     crc.update(&first.to_le_bytes());
@@ -103,11 +129,11 @@ impl Encoded {
         Encoded { bytes, count: u32::try_from(events.len()).expect("a transaction is small") }
     }
 
-    /// The frame, of which this is the number of the first event.
-    pub fn at(&mut self, first: u64) -> &[u8] {
+    /// The frame, in a segment with this tag, of which this is the number of the first event.
+    pub fn at(&mut self, tag: Tag, first: u64) -> &[u8] {
         let (mut header, events) = self.bytes.split_at_mut(HEADER);
-        let crc = checksum(self.count, first, events);
-        header.put_u32_le(MAGIC);
+        let crc = checksum(tag, self.count, first, events);
+        header.put_slice(&tag.0);
         header.put_u32_le(crc);
         header.put_u64_le(events.len() as u64);
         header.put_u32_le(self.count);
@@ -192,6 +218,8 @@ mod tests {
 
     use super::*;
 
+    const TAG: Tag = Tag(*b"some tag");
+
     fn any_event() -> impl Strategy<Value = Event> {
         let headers = prop::collection::vec((".{0,4}", ".{0,300}"), 0..4);
         (headers, prop::collection::vec(any::<u8>(), 0..300)).prop_map(|(headers, body)| Event {
@@ -205,8 +233,8 @@ mod tests {
         fn events_come_back_as_they_were(events in prop::collection::vec(any_event(), 1..20), first: u64) {
             let first = first >> 3;
             let mut encoded = Encoded::of(&events, None);
-            let bytes = Bytes::copy_from_slice(encoded.at(first));
-            let header = Header::read(&bytes).unwrap();
+            let bytes = Bytes::copy_from_slice(encoded.at(TAG, first));
+            let header = Header::read(&bytes, TAG).unwrap();
             prop_assert_eq!((header.count as usize, header.first), (events.len(), first));
             prop_assert!(header.holds(&bytes[HEADER..]));
             prop_assert!(can_decode(bytes.slice(HEADER..), header.count));
@@ -217,10 +245,10 @@ mod tests {
         fn no_flipped_bit_goes_unnoticed(bodies in prop::collection::vec(".{0,40}", 1..5), at: prop::sample::Index, bit in 0..8) {
             let events: Vec<_> = bodies.into_iter().map(Event::new).collect();
             let mut encoded = Encoded::of(&events, None);
-            let mut bytes = encoded.at(7).to_vec();
+            let mut bytes = encoded.at(TAG, 7).to_vec();
             let place = at.index(bytes.len());
             bytes[place] ^= 1_u8 << bit;
-            let holds = Header::read(&bytes).is_some_and(|header| header.holds(&bytes[HEADER..]));
+            let holds = Header::read(&bytes, TAG).is_some_and(|header| header.holds(&bytes[HEADER..]));
             prop_assert!(!holds);
         }
 
@@ -228,7 +256,7 @@ mod tests {
         fn any_bytes_are_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), count in 1..50_u32) {
             let decoded = decode(bytes.clone().into(), count);
             prop_assert_eq!(can_decode(bytes.clone().into(), count), decoded.is_some());
-            Header::read(&bytes);
+            Header::read(&bytes, TAG);
         }
     }
 }

@@ -9,7 +9,10 @@ use std::process::{Command, Stdio};
 use testing::random::Random;
 
 use super::super::Channel as _;
+use super::frame::Tag;
 use super::*;
+
+mod damage;
 
 struct Scene {
     folder: tempfile::TempDir,
@@ -258,36 +261,6 @@ fn a_disk_without_room_takes_nothing_and_goes_on_when_there_is_some() {
     put(&scene.open(), 0..1).unwrap();
 }
 
-/// Anything may stand in the files: a start ends, and with no panic.
-#[test]
-fn files_of_any_bytes_are_opened_or_refused() {
-    for seed in 0..200 {
-        let mut random = Random::new(seed);
-        let scene = Scene::new(1000);
-        let channel = scene.open();
-        put(&channel, 0..20).unwrap();
-        take(&channel, 3).commit().unwrap();
-        drop(channel);
-        let taken = scene.settings.checkpoint.join("online-recall/taken");
-        for path in [taken].into_iter().chain(scene.segments()) {
-            let mut bytes = fs::read(&path).unwrap();
-            for _ in 0..random.below(4) {
-                let at = random.below(bytes.len().min(700));
-                bytes[at] = random.below(256) as u8;
-            }
-            bytes.truncate(bytes.len().saturating_sub(random.below(50)));
-            fs::write(&path, bytes).unwrap();
-        }
-        if let Ok(channel) = Channel::open("c1", &scene.settings) {
-            while let Ok(some) = Arc::clone(&channel).take(1000, Duration::ZERO)
-                && !some.events().is_empty()
-            {
-                some.commit().unwrap();
-            }
-        }
-    }
-}
-
 #[test]
 fn whatever_befalls_it_every_event_is_lent_in_order_until_it_was_taken() {
     let runs = if testing::all() { 2000 } else { 50 };
@@ -361,6 +334,11 @@ fn back(waits: &mut VecDeque<u64>, numbers: Vec<u64>) {
     waits.make_contiguous().sort_unstable();
 }
 
+/// What the frames of a segment begin with.
+fn tag_of(segment: &[u8]) -> Tag {
+    Tag::of(&segment[16..])
+}
+
 /// A transaction that was begun, and never acknowledged.
 fn torn(scene: &Scene, random: &mut Random) {
     let Some(last) = scene.segments().pop() else { return };
@@ -370,7 +348,7 @@ fn torn(scene: &Scene, random: &mut Random) {
         return;
     }
     let mut frame = Encoded::of(&[event(1 << 40), event(1 << 40)], None);
-    let frame = frame.at(u64::MAX / 2);
+    let frame = frame.at(tag_of(&bytes), u64::MAX / 2);
     let some = &frame[..random.below(frame.len())];
     let some = &some[..some.len().min(bytes.len() - end - 8)];
     bytes[end + 8..end + 8 + some.len()].copy_from_slice(some);
@@ -502,147 +480,4 @@ fn killed_at_any_moment_it_has_what_was_acknowledged_and_not_what_was_taken() {
     assert!(unheard <= 5 * kills, "{unheard} events are lost");
     assert_eq!(before, taken.len(), "events were taken twice");
     assert!(before > 50, "little was done: {before}");
-}
-
-#[test]
-fn a_file_that_is_not_what_its_name_says_is_named() {
-    let last = format!("{:020}.log", u64::MAX);
-    // Of a mark that no channel reaches.
-    let mark = [b"ORTAKEN2", &[255; 8][..], &[1; 40]].concat();
-    let words = &b"some words"[..];
-    for (part, name, bytes) in [
-        ("checkpoint", "taken", &*mark),
-        ("checkpoint", "taken", words),
-        ("data", "identity", words),
-        ("data", &*last, words),
-    ] {
-        let scene = Scene::new(10);
-        drop(scene.open());
-        let path = scene.folder.path().join(part).join("online-recall").join(name);
-        fs::write(&path, bytes).unwrap();
-        assert!(scene.refused().contains(path.to_str().unwrap()), "{}", scene.refused());
-    }
-}
-
-/// A name that can be read as a number is not a segment's for that.
-#[test]
-fn a_file_of_another_name_is_left_alone() {
-    let scene = Scene::new(10);
-    put(&scene.open(), 0..1).unwrap();
-    for name in ["5.log", "+0000000000000000005.log"] {
-        fs::write(scene.settings.data.join("online-recall").join(name), b"notes").unwrap();
-    }
-    assert_eq!(scene.open().len(), 1);
-    assert_eq!(scene.segments().len(), 3);
-}
-
-/// Whoever sends events chooses their bodies, also such as look like a frame.
-#[test]
-fn a_frame_in_the_body_of_a_torn_one_takes_the_numbers_nowhere() {
-    for first in [1 << 40, u64::MAX - 1, u64::MAX] {
-        let scene = Scene::new(10);
-        let channel = scene.open();
-        put(&channel, 0..2).unwrap();
-        let forged = Encoded::of(&[event(0)], None).at(first).to_vec();
-        channel.put(&[Event::new(forged), Event::new("torn")], None).unwrap();
-        drop(channel);
-        let segment = &scene.segments()[0];
-        let mut bytes = fs::read(segment).unwrap();
-        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-        bytes[end] = 0;
-        fs::write(segment, bytes).unwrap();
-        let channel = scene.open();
-        assert_eq!(channel.len(), 2);
-        put(&channel, 2..3).unwrap();
-        assert_eq!(channel.len(), 3);
-    }
-}
-
-/// Behind a frame that is damaged the next one counts, also where some of it was taken before the start.
-#[test]
-fn a_frame_of_which_some_was_taken_is_found_behind_a_damaged_one() {
-    let scene = Scene::new(10);
-    let channel = scene.open();
-    put(&channel, 0..2).unwrap();
-    put(&channel, 2..5).unwrap();
-    drop(channel);
-    let segment = &scene.segments()[0];
-    let mut bytes = fs::read(segment).unwrap();
-    // In the first frame with events.
-    let at = bytes.windows(7).position(|window| window == b"event 0").unwrap();
-    bytes[at] ^= 1;
-    fs::write(segment, bytes).unwrap();
-    assert_eq!(scene.taken(1), [event(2)]);
-    assert_eq!(scene.taken(9), [event(3), event(4)]);
-    assert_eq!(scene.open().len(), 0);
-}
-
-/// As a power failure may leave it where commits are not durable at once.
-#[test]
-fn a_number_that_was_taken_is_no_other_events_also_when_the_log_has_lost_its_end() {
-    let scene = Scene::new(10);
-    let channel = scene.open();
-    put(&channel, 0..6).unwrap();
-    let [first, second] = [2, 3].map(|most| {
-        super::super::Channel::take(Arc::clone(&channel), most, Duration::ZERO).unwrap()
-    });
-    second.commit().unwrap();
-    drop(first);
-    drop(channel);
-    let segment = &scene.segments()[0];
-    let mut bytes = fs::read(segment).unwrap();
-    bytes[32..].fill(0);
-    fs::write(segment, bytes).unwrap();
-    let channel = scene.open();
-    put(&channel, 6..10).unwrap();
-    let take = super::super::Channel::take(channel, 9, Duration::ZERO).unwrap();
-    assert_eq!(take.events(), [6, 7, 8, 9].map(event));
-}
-
-#[test]
-fn a_log_that_is_gone_takes_no_room() {
-    let scene = Scene::new(3);
-    let channel = scene.open();
-    put(&channel, 0..3).unwrap();
-    let [first, second] = [1, 2].map(|most| {
-        super::super::Channel::take(Arc::clone(&channel), most, Duration::ZERO).unwrap()
-    });
-    second.commit().unwrap();
-    drop(first);
-    drop(channel);
-    fs::remove_file(&scene.segments()[0]).unwrap();
-    let channel = scene.open();
-    assert_eq!(channel.len(), 0);
-    put(&channel, 3..6).unwrap();
-}
-
-/// A checksum can be had by anybody.
-#[test]
-fn a_frame_without_events_is_passed_over_however_much_was_taken() {
-    let scene = Scene::new(10);
-    put(&scene.open(), 0..1).unwrap();
-    let mut odd = Encoded::of(&[event(7)], None);
-    odd.count = 2;
-    let segment = &scene.segments()[0];
-    let mut bytes = fs::read(segment).unwrap();
-    let mut end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
-    for mut frame in [odd, Encoded::of(&[event(1), event(2)], None)] {
-        let frame = frame.at(1);
-        bytes[end..end + frame.len()].copy_from_slice(frame);
-        end += frame.len();
-    }
-    fs::write(segment, bytes).unwrap();
-    assert_eq!(scene.taken(2), [event(0), event(1)]);
-    assert_eq!(scene.taken(9), [event(2)]);
-}
-
-#[test]
-fn a_segment_that_is_cut_off_in_its_head_has_lost_its_events_and_no_others() {
-    let scene = Scene::new(300);
-    put(&scene.open(), 0..99).unwrap();
-    put(&scene.open(), 99..198).unwrap();
-    let [first, ..] = &scene.segments()[..] else { panic!() };
-    fs::OpenOptions::new().write(true).open(first).unwrap().set_len(20).unwrap();
-    assert_eq!(scene.taken(300), (99..198).map(event).collect::<Vec<_>>());
-    assert_eq!(scene.open().len(), 0);
 }
