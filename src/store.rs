@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fjall::compaction::Leveled;
-use fjall::config::{CompressionPolicy, PinningPolicy};
+use fjall::config::{CompressionPolicy, PartitioningPolicy, PinningPolicy};
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use crate::failpoint;
@@ -175,7 +175,7 @@ impl Store {
         let db = Database::builder(&database)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
-            .worker_threads(1)
+            .worker_threads(WORKERS)
             .open()
             .map_err(|error| Error::of(dir, "open", error))?;
         let keyspace = |name, memtable| {
@@ -227,6 +227,10 @@ const CACHE_BYTES: u64 = 6 << 20;
 /// The least that fjall takes: a keyspace that is seldom flushed keeps old journals alive.
 const JOURNAL_BYTES: u64 = 64 << 20;
 
+/// Threads of the database that write tables and merge them: what was sealed does not wait in memory for
+/// a long merge.
+const WORKERS: usize = 2;
+
 /// How much a keyspace may hold in memory before it is sealed: what the largest asks the database for.
 const UNSEALED_BYTES: u64 = 8 << 20;
 
@@ -242,20 +246,26 @@ const FLUSH_PATIENCE: Duration = Duration::from_millis(2);
 /// How large a table grows: to write one takes memory in proportion.
 const TABLE_BYTES: u64 = 8 << 20;
 
-/// Filters and indexes stay in memory: most look-ups are for what does not stand, and end there.
+/// Most look-ups are for what does not stand, and end at a filter. Filters and indexes stay in memory
+/// for the tables of the first two levels, which do not become more; of the others, which grow with what
+/// is stored, they are in parts of a block's size that come through the cache as data do.
 /// Nothing is compressed: keys and values are dense, and it saves a third of the time.
 fn options(memtable: u64) -> KeyspaceCreateOptions {
+    let pinned = PinningPolicy::new([true, true, false]);
+    let in_parts = PartitioningPolicy::new([false, false, true]);
     KeyspaceCreateOptions::default()
         .max_memtable_size(memtable)
         .data_block_compression_policy(CompressionPolicy::disabled())
-        .filter_block_pinning_policy(PinningPolicy::all(true))
-        .index_block_pinning_policy(PinningPolicy::all(true))
+        .filter_block_pinning_policy(pinned.clone())
+        .filter_block_partitioning_policy(in_parts.clone())
+        .index_block_pinning_policy(pinned)
+        .index_block_partitioning_policy(in_parts)
         .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES)))
 }
 
 /// Seals what keyspaces hold in memory where it has become large, and waits while much is sealed.
 ///
-/// The database seals too, but on the thread that also writes and merges tables; meanwhile it takes
+/// The database seals too, but on the threads that also write and merge tables; meanwhile it takes
 /// writes without bound.
 fn seal(db: &Database, dir: &Path, keyspaces: &[&Keyspace]) -> Result<(), Error> {
     for keyspace in keyspaces {
