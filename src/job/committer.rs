@@ -1,19 +1,22 @@
 //! The one thread that tells the outside what to do: bind, make effects durable, move the mark.
 
-use std::collections::{BTreeMap, VecDeque};
+mod flights;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never, select, tick};
-use dataflows::{Epoch, Recall, Settings};
+use dataflows::{Epoch, Settings};
+use flights::{Asked, Flight, Marking, Open, Shares, append};
 
-use super::{Counted, Error, Failure, Others, Part, Share};
+use super::{Error, Failure, Others, Share};
 use crate::cluster::{ToHub, ToMember};
 use crate::ledger::{Binding, Dates, Mark, Names};
 use crate::metrics::{self, Stage};
 use crate::outside::{Done, Outside, Told};
-use crate::sink::{Changed, DeadLetter, Failed, Scores, Totals};
+use crate::sink::{Changed, DeadLetter, Failed};
 use crate::source::{Cut, Feed, Range, Topic};
 
 /// How often it is looked whether the job is stopping, where others may not let it hear of that.
@@ -33,120 +36,6 @@ pub(super) struct Committer<'a, O> {
     pub records: Arc<AtomicU64>,
     /// The other processes of a cluster.
     pub others: Option<Others<'a>>,
-}
-
-/// What the workers have handed over of an epoch.
-#[derive(Default)]
-struct Shares {
-    counted: usize,
-    scores: Scores,
-    letters: Vec<DeadLetter>,
-    recalled: usize,
-    recalls: Vec<Recall>,
-    totals: Totals,
-    /// What other processes have.
-    elsewhere: Elsewhere,
-}
-
-/// What the other processes of a cluster have done of an epoch.
-#[derive(Default)]
-struct Elsewhere {
-    /// How many have counted their records: these letters and totals.
-    counted: usize,
-    letters: Vec<DeadLetter>,
-    totals: Totals,
-    /// How many have made their scores durable: of these keys.
-    scored: usize,
-    keys: Vec<Arc<str>>,
-    /// How many have made their recalls durable.
-    recalled: usize,
-}
-
-impl Shares {
-    fn add(&mut self, part: Part) {
-        match part {
-            Part::Counted(Counted { scores, dead_letters, totals }) => {
-                self.counted += 1;
-                append(&mut self.scores.hot, scores.hot);
-                append(&mut self.scores.new, scores.new);
-                append(&mut self.letters, dead_letters);
-                self.totals += totals;
-            }
-            Part::Recalled(recalls) => {
-                self.recalled += 1;
-                self.totals.recalls += recalls.len() as u64;
-                append(&mut self.recalls, recalls);
-            }
-        }
-    }
-}
-
-/// As `Vec::append`, but moves nothing where there is nothing yet.
-fn append<T>(all: &mut Vec<T>, mut more: Vec<T>) {
-    if all.is_empty() {
-        *all = more;
-    } else {
-        all.append(&mut more);
-    }
-}
-
-/// An epoch that is cut and not marked.
-struct Flight {
-    binding: Arc<Binding>,
-    cut: Instant,
-    shares: Shares,
-    bound: bool,
-    /// The workers have computed all of it.
-    computed: bool,
-    counted: Asked,
-    recalled: Asked,
-    keys: Vec<Arc<str>>,
-    letters_asked: bool,
-    letters: Option<u64>,
-}
-
-/// How far a part of an epoch's effects has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    NotYet,
-    /// The outside was asked for it then.
-    For(Instant),
-    Durable,
-}
-
-impl Asked {
-    /// Notes that it is durable.
-    fn done(&mut self, stage: Stage) {
-        if let Asked::For(then) = std::mem::replace(self, Asked::Durable) {
-            metrics::stage(stage, then.elapsed());
-        }
-    }
-}
-
-impl Flight {
-    fn new(binding: Binding, bound: bool) -> Flight {
-        Flight {
-            binding: Arc::new(binding),
-            cut: Instant::now(),
-            shares: Shares::default(),
-            bound,
-            computed: false,
-            counted: Asked::NotYet,
-            recalled: Asked::NotYet,
-            keys: Vec::new(),
-            letters_asked: false,
-            letters: None,
-        }
-    }
-
-    /// Whether all is durable, also of so many other processes.
-    fn is_done(&self, others: usize) -> bool {
-        self.counted == Asked::Durable
-            && self.letters.is_some()
-            && self.recalled == Asked::Durable
-            && self.shares.elsewhere.scored == others
-            && self.shares.elsewhere.recalled == others
-    }
 }
 
 /// Why the committer ends before everything is marked.
@@ -450,133 +339,5 @@ fn sort(ranges: &mut [Range]) {
     ranges.sort_unstable_by(|a, b| (a.topic, &a.partition).cmp(&(b.topic, &b.partition)));
 }
 
-/// What is under way.
-#[derive(Default)]
-struct Open {
-    /// The epochs that are cut and not wholly done, in order.
-    flights: VecDeque<Flight>,
-    /// What was handed over of epochs whose cut has not been heard of.
-    early: BTreeMap<Epoch, Shares>,
-    /// The marks that were asked for, in order.
-    marks: VecDeque<Marking>,
-}
-
-/// A mark that was asked for.
-struct Marking {
-    mark: Mark,
-    /// Of the epoch that it is to pass.
-    binding: Arc<Binding>,
-    asked: Instant,
-}
-
-impl Open {
-    /// How many epochs are cut and not marked.
-    fn in_flight(&self) -> usize {
-        self.flights.len() + self.marks.len()
-    }
-
-    fn shares(&mut self, epoch: Epoch) -> &mut Shares {
-        match self.position(epoch) {
-            Some(nth) => &mut self.flights[nth].shares,
-            None => self.early.entry(epoch).or_default(),
-        }
-    }
-
-    fn flight(&mut self, epoch: Epoch) -> &mut Flight {
-        let nth = self.position(epoch).expect("the outside tells of epochs that are under way");
-        &mut self.flights[nth]
-    }
-
-    fn position(&self, epoch: Epoch) -> Option<usize> {
-        let first = self.flights.front()?.binding.epoch;
-        let nth = usize::try_from(epoch.0.checked_sub(first.0)?).ok()?;
-        (nth < self.flights.len()).then_some(nth)
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use crossbeam_channel::{Sender, unbounded};
-
-    use super::*;
-    use crate::health::Health;
-    use crate::outside::Effects;
-    use crate::retry::Stop;
-
-    /// Tells at the very end what became of a binding: when nobody else has anything to say any more.
-    struct Late {
-        cuts: Receiver<Cut>,
-        shares: Receiver<Share>,
-        tell: Sender<Told>,
-    }
-
-    impl Effects for Late {
-        fn scores(&mut self, binding: &Arc<Binding>, _: Scores) {
-            self.tell.send(Told::Scored(binding.epoch, Vec::new())).unwrap();
-        }
-
-        fn recalls(&mut self, binding: &Arc<Binding>, _: Vec<Recall>) {
-            self.tell.send(Told::Recalled(binding.epoch)).unwrap();
-        }
-    }
-
-    impl Outside for Late {
-        fn bind(&mut self, binding: &Arc<Binding>) {
-            let Late { cuts, shares, tell } = self;
-            let (cuts, shares, tell, epoch) =
-                (cuts.clone(), shares.clone(), tell.clone(), binding.epoch);
-            std::thread::spawn(move || {
-                while !cuts.is_empty() || !shares.is_empty() {
-                    std::thread::yield_now();
-                }
-                tell.send(Told::Bound(epoch)).unwrap();
-            });
-        }
-
-        fn dead_letters(&mut self, binding: &Arc<Binding>, _: Vec<DeadLetter>) {
-            self.tell.send(Told::Kept(binding.epoch, 0)).unwrap();
-        }
-
-        fn mark(&mut self, done: Done) {
-            self.tell.send(Told::Marked(done.binding.epoch)).unwrap();
-        }
-    }
-
-    #[test]
-    fn an_epoch_that_is_bound_after_all_else_has_ended_is_done() {
-        // Which of several channels is heard first is left to chance.
-        for _ in 0..200 {
-            let (cut, cuts) = unbounded();
-            let (share, shares) = unbounded();
-            let (tell, told) = unbounded();
-            let (feed_cut, _cuts) = unbounded();
-            let feed = Arc::new(Feed::new(Epoch(0), 1, feed_cut));
-            cut.send(Cut { epoch: Epoch(1), ranges: Vec::new() }).unwrap();
-            let counted = Part::Counted(Counted::default());
-            share.send(Share { epoch: Epoch(1), part: counted }).unwrap();
-            share.send(Share { epoch: Epoch(1), part: Part::Recalled(Vec::new()) }).unwrap();
-            drop((cut, share));
-            let failure = Failure {
-                first: Mutex::new(None),
-                health: Health::default(),
-                feed: Arc::clone(&feed),
-                stop: Stop::default(),
-            };
-            let committer = Committer {
-                outside: Late { cuts: cuts.clone(), shares: shares.clone(), tell },
-                feed,
-                workers: 1,
-                settings: Arc::default(),
-                names: Arc::default(),
-                bound: VecDeque::new(),
-                dates: Dates::at(0, 0),
-                mark: Mark::default(),
-                records: Arc::default(),
-                others: None,
-            };
-            assert_eq!(committer.run(&cuts, &shares, &told, &failure).epoch, Epoch(1));
-        }
-    }
-}
+mod tests;
