@@ -221,7 +221,12 @@ impl Sender {
 /// Fails the test where a message is not written.
 pub struct MustBeWritten;
 
-impl ClientContext for MustBeWritten {}
+impl ClientContext for MustBeWritten {
+    /// Shown where the test fails: why its records did not arrive.
+    fn error(&self, error: KafkaError, reason: &str) {
+        eprintln!("a test's producer: {error}: {reason}");
+    }
+}
 
 impl ProducerContext<NoCustomPartitioner> for MustBeWritten {
     type DeliveryOpaque = ();
